@@ -1,0 +1,147 @@
+"""Where every artifact lies: the only module that knows file names.
+
+    data/<model>/                     train.jsonl validation.jsonl heldout.jsonl retrieval.jsonl report.json
+    artifacts/<model>/teacher/        weights, tokenizer, embeddings of the training texts, report.json
+    artifacts/<model>/student/        config.json model.safetensors tokenizer.json report.json
+    artifacts/<model>/pruned/         the same
+    artifacts/<model>/quantized/      the same, and calibration.safetensors
+    artifacts/<model>/export/<engine>/<variant>.{onnx,xml+bin,tflite}  and export.json
+    artifacts/<model>/verify.json     every variant against its source
+    artifacts/<model>/release/        the bundle
+    artifacts/fleet/<model>/          what the benchmark needs to know: variants.json, inputs.safetensors
+    artifacts/host.json               fingerprint of the machine
+    artifacts/benchmark/              results.json, metrics.json, samples/
+    artifacts/gate/verdict.json
+    artifacts/report/index.html
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Engine(StrEnum):
+    """The inference engines that a model is exported to."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TFLITE = "tflite"
+
+
+class Variant(StrEnum):
+    """The exports of one engine: the teacher as reference, the student in two precisions."""
+
+    TEACHER = "teacher"
+    FP32 = "fp32"
+    INT8 = "int8"
+
+
+STUDENT_VARIANTS = (Variant.FP32, Variant.INT8)
+SUFFIX = {Engine.ONNXRUNTIME: ".onnx", Engine.OPENVINO: ".xml", Engine.TFLITE: ".tflite"}
+
+REPORT = "report.json"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+CALIBRATION = "calibration.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """The paths of one model of the fleet."""
+
+    root: Path
+    model: str
+
+    @property
+    def _base(self) -> Path:
+        return self.root / "artifacts" / self.model
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data" / self.model
+
+    @property
+    def teacher(self) -> Path:
+        return self._base / "teacher"
+
+    @property
+    def student(self) -> Path:
+        return self._base / "student"
+
+    @property
+    def pruned(self) -> Path:
+        return self._base / "pruned"
+
+    @property
+    def quantized(self) -> Path:
+        return self._base / "quantized"
+
+    def export(self, engine: Engine) -> Path:
+        return self._base / "export" / engine
+
+    def export_manifest(self, engine: Engine) -> Path:
+        return self.export(engine) / "export.json"
+
+    def variant(self, engine: Engine, variant: Variant) -> Path:
+        """The file that an engine opens; OpenVINO keeps its weights beside it in `.bin`."""
+        return self.export(engine) / f"{variant}{SUFFIX[engine]}"
+
+    @property
+    def verify(self) -> Path:
+        return self._base / "verify.json"
+
+    @property
+    def fleet_entry(self) -> Path:
+        return self.root / "artifacts" / "fleet" / self.model
+
+    @property
+    def fleet_variants(self) -> Path:
+        return self.fleet_entry / "variants.json"
+
+    @property
+    def fleet_inputs(self) -> Path:
+        return self.fleet_entry / "inputs.safetensors"
+
+    @property
+    def release(self) -> Path:
+        return self._base / "release"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of a workspace; `root` is the folder of dvc.yaml."""
+
+    root: Path = Path()
+
+    def model(self, name: str) -> ModelLayout:
+        return ModelLayout(self.root, name)
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def host(self) -> Path:
+        return self.root / "artifacts" / "host.json"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "artifacts" / "benchmark" / "results.json"
+
+    @property
+    def benchmark_metrics(self) -> Path:
+        return self.root / "artifacts" / "benchmark" / "metrics.json"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of raw samples, one `.npy` (float64 milliseconds) a measurement."""
+        return self.root / "artifacts" / "benchmark" / "samples"
+
+    @property
+    def verdict(self) -> Path:
+        return self.root / "artifacts" / "gate" / "verdict.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "artifacts" / "report" / "index.html"
