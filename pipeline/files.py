@@ -39,8 +39,13 @@ def new_folder(final: Path) -> Iterator[Path]:
         if final.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
             final.rename(old / final.name)
-            temporary.rename(final)
-            shutil.rmtree(old)
+            try:
+                temporary.rename(final)
+            except BaseException:
+                (old / final.name).rename(final)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
         else:
             temporary.rename(final)
     except BaseException:

@@ -1,0 +1,128 @@
+"""One variant in one process: load it, then time blocks as they are commanded.
+
+    python -m pipeline.benchmark.child
+
+The parent writes JSON lines to standard input: first the job, then commands. Each gets one JSON line back.
+Standard output is moved aside for the replies before anything is loaded, because engines print to it.
+
+    {"engine": "tflite", "path": "int8.tflite", "threads": 1, "cores": [0], "inputs": "inputs.safetensors",
+     "cases": ["b1_l32"], "warmup_runs": 20, "warmup_seconds": 0.5}     -> {"load_ms": 12.5}
+    {"warm_up": "b1_l32"}                                               -> {"peak_memory_bytes": 52428800}
+    {"measure": "b1_l32", "seconds": 0.25, "max_runs": 2000}            -> {"samples_ns": [130211, ...]}
+
+An exception is answered with {"error": "..."}; at the end of its input the process exits.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from pipeline.benchmark.measure import measure_block, warm_up
+from pipeline.benchmark.null import ENGINE as NULL
+from pipeline.benchmark.null import open_null
+from pipeline.runtime.session import Session, open_session
+
+# Other variants ran since this one's last block: untimed runs bring its caches and clock speed back.
+BLOCK_WARMUP_RUNS = 5
+
+
+class Child:
+    """One loaded variant and what it is timed with."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        pin(job["cores"])
+        self._inputs = read_inputs(Path(job["inputs"]), job["cases"])
+        self._warmup_runs = int(job["warmup_runs"])
+        self._warmup_seconds = float(job["warmup_seconds"])
+        start = time.perf_counter()
+        self._session = _open(job["engine"], Path(job["path"]), job["threads"])
+        self.load_ms = (time.perf_counter() - start) * 1000
+
+    def answer(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what a command of the parent says and return the reply."""
+        if "warm_up" in command:
+            warm_up(self._call(command["warm_up"]), self._warmup_runs, self._warmup_seconds)
+            return {"peak_memory_bytes": peak_memory_bytes()}
+        call = self._call(command["measure"])
+        warm_up(call, BLOCK_WARMUP_RUNS, self._warmup_seconds)
+        return {"samples_ns": measure_block(call, command["seconds"], command["max_runs"])}
+
+    def _call(self, case: str) -> Callable[[], object]:
+        run, inputs = self._session.run, self._inputs[case]
+        return lambda: run(inputs)
+
+
+def pin(cores: list[int]) -> None:
+    """Keep this process to `cores`, where the platform can; before any library counts them to size its pool."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+def read_inputs(path: Path, cases: list[str]) -> dict[str, dict[str, NDArray[np.generic]]]:
+    """Arrays by case and input name from a safetensors file that names them `<case>.<input>`."""
+    inputs: dict[str, dict[str, NDArray[np.generic]]] = {case: {} for case in cases}
+    for name, array in load_file(path).items():
+        case, _, input_name = name.partition(".")
+        if case in inputs:
+            inputs[case][input_name] = array
+    if empty := [case for case in cases if not inputs[case]]:
+        raise ValueError(f"{path} has no inputs for {', '.join(empty)}")
+    return inputs
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this whole process so far: Python, numpy, the engine and the model.
+
+    VmHWM starts anew at exec; ru_maxrss, which serves elsewhere, would inherit the parent's on Linux.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _open(engine: str, path: Path, threads: int | None) -> Session:
+    return open_null(path) if engine == NULL else open_session(engine, path, threads)
+
+
+def _reply(stream: TextIO, message: Mapping[str, Any]) -> None:
+    stream.write(json.dumps(message) + "\n")
+    stream.flush()
+
+
+def main() -> None:
+    """Answer the parent until its end of the pipe is closed."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    child: Child | None = None
+    for line in sys.stdin:
+        message = json.loads(line)
+        try:
+            if child is None:
+                child = Child(message)
+                _reply(replies, {"load_ms": child.load_ms})
+            else:
+                _reply(replies, child.answer(message))
+        # Whatever an engine raises belongs to this variant alone: the parent reports it by name.
+        except Exception as error:
+            _reply(replies, {"error": f"{type(error).__name__}: {error}"})
+            return
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    # Engines' destructors have nothing to add, and one that crashes would hide the result.
+    os._exit(0)

@@ -1,0 +1,124 @@
+"""What is measured: the exported variants of a model, checked against their checksums, with their cases."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import IntegrityError
+from pipeline.files import read_json, sha256
+from pipeline.layout import Variant
+
+# Where nothing else is said, this is the case that stands for a model: one short text, one thread.
+REFERENCE_BATCH = 1
+REFERENCE_LENGTH = 32
+
+Threads = int | Literal["all"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape of input: rows of a batch, tokens of a row."""
+
+    name: str
+    batch: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One variant and the cases that it is measured in.
+
+    Attributes:
+        path: the file that the engine opens.
+        inputs: safetensors file with arrays `<case>.<input>`.
+        cases: from the smallest to the largest, so that each one's peak memory is its own.
+        reference: the case that is judged; it gets half of the variant's time.
+        threads: thread settings to measure.
+    """
+
+    model: str
+    engine: str
+    variant: str
+    path: Path
+    inputs: Path
+    cases: tuple[Case, ...]
+    reference: Case
+    threads: tuple[Threads, ...]
+
+    @property
+    def name(self) -> str:
+        """`model.engine.variant`."""
+        return f"{self.model}.{self.engine}.{self.variant}"
+
+    def seconds(self, case: Case, block_seconds: float) -> float:
+        """Seconds of a block of `case`: half of the round for the reference, the rest in equal parts."""
+        if case is self.reference or len(self.cases) == 1:
+            return block_seconds / 2
+        return block_seconds / 2 / (len(self.cases) - 1)
+
+
+def read_subjects(variants_path: Path, inputs_path: Path, root: Path) -> list[Subject]:
+    """Read a model's variants.json and check every file that it names.
+
+    The teacher is the reference for speed and memory alone: it is measured in the reference case only.
+
+    Args:
+        variants_path: `artifacts/fleet/<model>/variants.json`. Its optional `budget_case` ({batch, length,
+            threads}) replaces the default reference case of 1 x 32 tokens with 1 thread.
+        inputs_path: `artifacts/fleet/<model>/inputs.safetensors`.
+        root: folder that the paths in variants.json are relative to.
+
+    Raises:
+        IntegrityError: a file is missing or differs from its checksum, or the JSON lacks a field.
+    """
+    entry = read_json(variants_path)
+    try:
+        cases = sorted((Case(c["name"], c["batch"], c["length"]) for c in entry["cases"]), key=_tokens)
+        reference, extra = _reference(cases, entry.get("budget_case"))
+        problems = [p for v in entry["variants"] for p in check_files(root / v["path"], v["files"])]
+        subjects = [
+            Subject(
+                model=entry["model"],
+                engine=v["engine"],
+                variant=v["variant"],
+                path=root / v["path"],
+                inputs=inputs_path,
+                cases=(reference,) if v["variant"] == Variant.TEACHER else tuple(cases),
+                reference=reference,
+                threads=(1, "all", *extra),
+            )
+            for v in entry["variants"]
+        ]
+    except (KeyError, TypeError, IndexError) as error:
+        raise IntegrityError(f"{variants_path}: {type(error).__name__} {error}: `dvc repro` makes it anew") from error
+    if problems:
+        raise IntegrityError("\n".join(problems))
+    return subjects
+
+
+def check_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Compare the files of a variant, all beside `path`, with their SHA-256; return what is wrong."""
+    problems = []
+    for name, expected in files.items():
+        file = path.parent / name
+        if not file.is_file():
+            problems.append(f"{file} is missing: run `dvc repro` (or `dvc pull`)")
+        elif (observed := sha256(file)) != expected["sha256"]:
+            problems.append(
+                f"{file} has SHA-256 {observed}, but {expected['sha256']} was verified: "
+                "it was changed after the export, `dvc repro` makes it anew"
+            )
+    return problems
+
+
+def _tokens(case: Case) -> int:
+    return case.batch * case.length
+
+
+def _reference(cases: list[Case], wanted: Mapping[str, Any] | None) -> tuple[Case, tuple[Threads, ...]]:
+    """The case that is judged, and the thread setting that it needs besides one and all."""
+    batch, length = (wanted["batch"], wanted["length"]) if wanted else (REFERENCE_BATCH, REFERENCE_LENGTH)
+    extra = (wanted["threads"],) if wanted and wanted["threads"] not in (1, "all") else ()
+    exact = [case for case in cases if (case.batch, case.length) == (batch, length)]
+    return (exact or cases)[0], extra

@@ -1,0 +1,55 @@
+"""Reading weights that must be exactly what their model needs: every tensor, its shape, and no NaN."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipeline.errors import IntegrityError
+
+_SHOWN = 8
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        IntegrityError: the file is missing, truncated, or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing: run `dvc repro` (or `dvc pull`) first") from error
+    except SafetensorError as error:
+        raise IntegrityError(f"{path} is truncated or no safetensors file ({error}): get it again") from error
+
+
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Load `tensors` into `model`, which must take exactly these.
+
+    Raises:
+        IntegrityError: tensors are missing, unexpected, of another shape, or hold NaN or infinity; all are named.
+    """
+    problems = compare(model.state_dict(), tensors)
+    if problems:
+        shown = problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+        raise IntegrityError(f"{where} does not fit its model:\n  " + "\n  ".join(shown))
+    model.load_state_dict(dict(tensors))
+
+
+def compare(expected: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> list[str]:
+    """What keeps `observed` from being loaded as `expected`, one line a tensor; shapes come before values."""
+    problems = [f"missing tensor {name} {list(expected[name].shape)}" for name in expected if name not in observed]
+    problems += [f"unexpected tensor {name} {list(observed[name].shape)}" for name in observed if name not in expected]
+    for name in expected.keys() & observed.keys():
+        if expected[name].shape != observed[name].shape:
+            problems.append(f"tensor {name} has shape {list(observed[name].shape)}, not {list(expected[name].shape)}")
+        elif observed[name].is_floating_point() and not bool(torch.isfinite(observed[name]).all()):
+            bad = int((~torch.isfinite(observed[name])).sum())
+            problems.append(f"tensor {name} holds {bad} values that are NaN or infinite")
+    return sorted(problems)

@@ -1,0 +1,129 @@
+"""`bardlet run`: run a release on texts, or search a file with it. Works on a device, without torch and DVC."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.runtime.errors import RuntimeInputError
+from pipeline.runtime.release import Hit, Release
+
+Line = tuple[int, str]
+
+_DIGITS = 7  # what float32 holds
+_FIRST_PROGRESS_S = 2.0
+_PROGRESS_S = 0.2
+_PLAIN_PROGRESS_S = 5.0
+
+
+def run(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Folder of a release.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts; without any, the lines of standard input.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="onnxruntime, openvino or tflite; default: the first that is installed.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: all cores.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="UTF-8 file whose lines are ranked for each text.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Lines shown for each text, with --corpus.")] = 5,
+) -> None:
+    """Run a release on texts; with --corpus, search a file.
+
+    Writes one JSON line a text: its embedding, or with --corpus the best lines of FILE. In a terminal the search
+    result is a table. The release's files are checked against its manifest first; exit code 4 if one differs.
+    """
+    queries = list(texts) if texts else [text for _, text in read_lines("standard input", _stdin())]
+    lines = read_lines(str(corpus), _read(corpus)) if corpus else None
+    model = Release.open(release, engine, threads)
+    if lines is None:
+        for text in queries:
+            row = model.encode([text])[0]
+            _print_json({"text": text, "embedding": [round(value, _DIGITS) for value in row.tolist()]})
+        return
+    rows = model.encode([text for _, text in lines], on_progress=_progress(len(lines)))
+    show = _print_table if sys.stdout.isatty() else _print_results
+    for text, hits in zip(queries, model.rank(queries, rows, top), strict=True):
+        show(text, hits, lines)
+
+
+def read_lines(name: str, content: bytes) -> list[Line]:
+    """The lines of a file that are not blank, each with its number from 1.
+
+    Raises:
+        RuntimeInputError: a line is not UTF-8 (the first is named, with its column), or there is no text.
+    """
+    lines = []
+    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        try:
+            text = raw.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise RuntimeInputError(
+                f"{name}:{number}: byte 0x{raw[error.start]:02x} at column {error.start + 1} is not UTF-8: "
+                f"convert the file first, for example iconv -f latin1 -t utf-8"
+            ) from None
+        if text:
+            lines.append((number, text))
+    if not lines:
+        raise RuntimeInputError(f"{name} has no text: at least one line that is not blank is needed")
+    return lines
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise RuntimeInputError("no TEXT given: write one behind RELEASE, or pipe lines into standard input")
+    return sys.stdin.buffer.read()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RuntimeInputError(f"{path}: {error.strerror}") from error
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _print_results(text: str, hits: Sequence[Hit], lines: Sequence[Line]) -> None:
+    results = [
+        {"rank": hit.rank, "score": round(hit.score, _DIGITS), "line": lines[hit.index][0], "text": lines[hit.index][1]}
+        for hit in hits
+    ]
+    _print_json({"text": text, "results": results})
+
+
+def _print_table(text: str, hits: Sequence[Hit], lines: Sequence[Line]) -> None:
+    print(text)
+    print(f"{'rank':>6}  {'score':>6}  {'line':>6}  text")
+    for hit in hits:
+        number, found = lines[hit.index]
+        print(f"{hit.rank:>6}  {hit.score:>6.3f}  {number:>6}  {found}")
+    print()
+
+
+def _progress(total: int) -> Callable[[int], None]:
+    """A counter with rate and time left on stderr; a plain line now and then where that is no terminal."""
+    started = time.monotonic()
+    terminal = sys.stderr.isatty()
+    shown = started + _FIRST_PROGRESS_S - (_PROGRESS_S if terminal else _PLAIN_PROGRESS_S)
+
+    def show(done: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        due = now - shown >= (_PROGRESS_S if terminal else _PLAIN_PROGRESS_S)
+        if due or (done == total and shown > started):
+            shown = now
+            rate = done / (now - started)
+            line = f"corpus: {done}/{total} lines, {rate:.0f}/s, {(total - done) / rate:.0f} s left"
+            end = "" if terminal and done < total else "\n"
+            print(f"\r{line:<70}" if terminal else line, end=end, file=sys.stderr, flush=True)
+
+    return show

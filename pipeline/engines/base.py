@@ -1,0 +1,123 @@
+"""What every engine's exporter is given and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import StageError
+from pipeline.layout import Engine
+
+if TYPE_CHECKING:
+    import torch
+
+Calibration = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    `axes` holds an axis's size, or the name of an axis that varies: `("batch", "length")`, `("batch", 3, 224, 224)`.
+    """
+
+    name: str
+    dtype: Literal["int32", "float32"]
+    axes: tuple[str | int, ...]
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape when the named axes have these `sizes`."""
+        return tuple(axis if isinstance(axis, int) else sizes[axis] for axis in self.axes)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model's inputs in the order of its call, its one output, and the shapes that must be served.
+
+    Engines with varying shapes leave the named axes open; an engine with fixed shapes gets a signature for
+    each entry of `shapes`, which gives every named axis a size: `{"batch": 1, "length": 32}`.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    output: TensorSpec
+    shapes: tuple[Mapping[str, int], ...]
+
+    def axis_names(self) -> tuple[str, ...]:
+        """The named axes, each once, in the order in which they first appear."""
+        tensors = (*self.inputs, self.output)
+        return tuple(dict.fromkeys(axis for tensor in tensors for axis in tensor.axes if isinstance(axis, str)))
+
+    def reference_only(self) -> ModelSpec:
+        """The same model with one shape: of those with the smallest batch, the (lower) median in size.
+
+        A teacher is exported as a reference, in one shape: more would cost minutes and megabytes for nothing.
+        """
+        first = self.axis_names()[:1]
+        smallest = min(tuple(shape[axis] for axis in first) for shape in self.shapes)
+        candidates = [shape for shape in self.shapes if tuple(shape[axis] for axis in first) == smallest]
+        candidates.sort(key=lambda shape: prod(shape.values()))
+        return replace(self, shapes=(candidates[(len(candidates) - 1) // 2],))
+
+
+def signature_name(shape: Mapping[str, int]) -> str:
+    """Name of a fixed-shape entry point: `{"batch": 1, "length": 32}` is `b1_l32`."""
+    return "_".join(f"{axis[0]}{size}" for axis, size in shape.items())
+
+
+class Exporter(Protocol):
+    """Turns a PyTorch model into an engine's files. Writing the same model twice writes the same bytes."""
+
+    name: Engine
+
+    def export(
+        self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]
+    ) -> None:
+        """Write `model` in fp32.
+
+        Args:
+            model: called with the inputs of `spec`, in their order; returns one float32 tensor.
+            spec: names, types and shapes.
+            out: the file that the engine opens; OpenVINO writes its weights beside it.
+            toolchain: the versions and settings of params.yaml (`opset`).
+
+        Raises:
+            StageError: the converter refused the model, or fixed an axis that must stay open.
+        """
+        ...
+
+    def quantize(self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path) -> None:
+        """Write the int8 variant of an exported model with the engine's own tool.
+
+        Args:
+            fp32: what `export` wrote.
+            spec: the spec of that export.
+            calibration: by input name, arrays [n, ...] of n examples; used where activations get fixed scales.
+            out: the file that the engine opens.
+
+        Raises:
+            StageError: the quantizer refused the model.
+        """
+        ...
+
+
+def exporter(engine: Engine) -> Exporter:
+    """The exporter of `engine`; its packages are imported here and not before."""
+    module = import_module(f"pipeline.engines.{engine.value}")
+    made: Exporter = module.exporter
+    return made
+
+
+def refusal(engine: Engine, action: str, target: Path, error: Exception) -> StageError:
+    """The error for a converter's exception: its kind, its first lines, and what to try."""
+    lines = [line for line in str(error).splitlines() if line.strip()][:3] or ["no message"]
+    return StageError(
+        f"{engine} cannot {action} {target.name}: {type(error).__name__}: {' | '.join(lines)}; "
+        "run the stage with --debug for the whole traceback"
+    )

@@ -1,0 +1,197 @@
+"""Export to ONNX, and int8 with onnxruntime.quantization.
+
+Networks without convolutions are quantized dynamically: weights int8, activations quantized as they come. For
+convolutions ONNX Runtime's dynamic kernels are slower than float, so those networks get fixed activation scales
+from the calibration set.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.compose
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+
+from pipeline.engines.base import Calibration, ModelSpec, refusal
+from pipeline.engines.samples import open_sizes, sample_inputs
+from pipeline.errors import StageError
+from pipeline.layout import Engine
+
+_DEFAULT_OPSET = 20
+_PRODUCTS = ["MatMul", "Gemm"]
+_TABLES = ["Gather"]
+
+
+class OnnxRuntimeExporter:
+    """See `pipeline.engines.base.Exporter`."""
+
+    name = Engine.ONNXRUNTIME
+
+    def export(
+        self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]
+    ) -> None:
+        """Write one `.onnx` file with the weights inside and the named axes open."""
+        opset = int(toolchain.get("opset", _DEFAULT_OPSET))
+        try:
+            with _quiet(), torch.no_grad():
+                proto = _convert(model.eval(), spec, opset)
+        except Exception as error:  # the exporter raises many kinds, none of them documented
+            raise refusal(self.name, "export", out, error) from error
+        _check_axes(proto, spec, out)
+        _save(proto, out)
+
+    def quantize(self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path) -> None:
+        """Write int8: per-channel weights, and a per-tensor int8 table for each embedding."""
+        proto = onnx.load(fp32)
+        static = any(node.op_type == "Conv" for node in proto.graph.node)
+        try:
+            with _quiet(), tempfile.TemporaryDirectory() as folder:
+                if static:
+                    quantized = _quantize_static(proto, spec, calibration, Path(folder))
+                else:
+                    quantized = _quantize_dynamic(proto, Path(folder))
+        except Exception as error:  # plain Exception and RuntimeError are what it raises
+            raise refusal(self.name, "quantize", fp32, error) from error
+        _save(quantized, out)
+
+
+def _convert(model: torch.nn.Module, spec: ModelSpec, opset: int) -> onnx.ModelProto:
+    axes = tuple({i: a for i, a in enumerate(t.axes) if isinstance(a, str)} for t in spec.inputs)
+    program = torch.onnx.export(
+        model,
+        sample_inputs(spec, open_sizes(spec)),
+        dynamo=True,
+        opset_version=opset,
+        input_names=[tensor.name for tensor in spec.inputs],
+        output_names=[spec.output.name],
+        dynamic_shapes=axes,
+        external_data=False,
+        verbose=False,
+    )
+    if program is None:
+        raise StageError("torch.onnx.export returned nothing")
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _check_axes(proto: onnx.ModelProto, spec: ModelSpec, out: Path) -> None:
+    """A tracer that fixes an axis says nothing: the first other shape would fail on the device."""
+    values = {value.name: value for value in (*proto.graph.input, *proto.graph.output)}
+    for tensor in (*spec.inputs, spec.output):
+        dims = values[tensor.name].type.tensor_type.shape.dim
+        for axis, dim in zip(tensor.axes, dims, strict=True):
+            if isinstance(axis, str) and dim.dim_value:
+                raise StageError(
+                    f"onnxruntime export {out.name}: axis {axis!r} of {tensor.name!r} must stay open but was fixed "
+                    f"at {dim.dim_value}; the model's code branches on it or slices a table with it"
+                )
+
+
+def _quantize_dynamic(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """Tables in 8 bits, products in 7.
+
+    CPUs without VNNI add products of 8-bit activations and 8-bit weights in 16 bits, which overflows; 7-bit
+    weights (`reduce_range`) do not, so the same file is right on every device. Tables only get looked up.
+    """
+    steps = ((_TABLES, False), (_PRODUCTS, True))
+    for number, (types, reduce_range) in enumerate(steps):
+        path = folder / f"{number}.onnx"
+        quantize_dynamic(
+            proto,
+            path,
+            op_types_to_quantize=types,
+            per_channel=True,
+            reduce_range=reduce_range,
+            weight_type=QuantType.QInt8,
+        )
+        proto = onnx.load(path)
+        del proto.graph.value_info[:]
+        # The quantizer derives new names from old ones, so two runs would use the same name twice.
+        onnx.compose.add_prefix(
+            proto,
+            f"{number}.",
+            rename_nodes=False,
+            rename_inputs=False,
+            rename_outputs=False,
+            rename_initializers=False,
+            inplace=True,
+        )
+    return proto
+
+
+def _quantize_static(
+    proto: onnx.ModelProto, spec: ModelSpec, calibration: Calibration, folder: Path
+) -> onnx.ModelProto:
+    path = folder / "static.onnx"
+    quantize_static(
+        proto,
+        path,
+        _Rows(spec, calibration),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return onnx.load(path)
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]  # untyped base class
+    """Calibration examples one at a time."""
+
+    def __init__(self, spec: ModelSpec, calibration: Calibration) -> None:
+        self._rows = _rows(spec, calibration)
+
+    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
+        return next(self._rows, None)
+
+
+def _rows(spec: ModelSpec, calibration: Calibration) -> Iterator[dict[str, NDArray[np.generic]]]:
+    names = [tensor.name for tensor in spec.inputs]
+    for index in range(len(calibration[names[0]])):
+        yield {name: calibration[name][index : index + 1] for name in names}
+
+
+def _save(proto: onnx.ModelProto, out: Path) -> None:
+    """Write without what differs between two exports or machines: stack traces, paths, build names."""
+    proto.producer_name, proto.producer_version, proto.doc_string = "", "", ""
+    del proto.metadata_props[:]
+    graph = proto.graph
+    # Shapes of intermediate values: the runtime infers them, and the quantizer trips over outdated ones.
+    del graph.value_info[:]
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    try:
+        out.write_bytes(proto.SerializeToString(deterministic=True))
+    except ValueError as error:
+        raise refusal(Engine.ONNXRUNTIME, "write", out, error) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the converters' warnings: they concern torchvision and the converters' own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+exporter = OnnxRuntimeExporter()

@@ -1,0 +1,134 @@
+"""Export to OpenVINO IR by tracing, and int8 with NNCF's post-training quantization."""
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+
+from pipeline.engines.base import Calibration, ModelSpec, TensorSpec, refusal
+from pipeline.engines.samples import open_sizes, sample_inputs
+from pipeline.errors import StageError
+from pipeline.layout import Engine
+
+_TYPES = {"int32": openvino.Type.i32, "float32": openvino.Type.f32}
+_ATTENTION = {"Softmax", "ScaledDotProductAttention"}
+_META_INFO = re.compile(rb"\t<rt_info>.*?\n\t</rt_info>\n", re.DOTALL)
+
+
+class OpenVinoExporter:
+    """See `pipeline.engines.base.Exporter`."""
+
+    name = Engine.OPENVINO
+
+    def export(
+        self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]
+    ) -> None:
+        """Write `.xml` and `.bin` with the named axes open; weights stay fp32."""
+        sizes = open_sizes(spec)
+        try:
+            with _quiet(), torch.no_grad():
+                converted = openvino.convert_model(
+                    model.eval(),
+                    example_input=sample_inputs(spec, sizes),
+                    input=[(_partial_shape(tensor), _TYPES[tensor.dtype]) for tensor in spec.inputs],
+                )
+        except Exception as error:  # OpenVINO's conversion errors share no public base
+            raise refusal(self.name, "export", out, error) from error
+        _name_tensors(converted, spec)
+        _check_axes(converted, spec, out)
+        _save(converted, out)
+
+    def quantize(self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path) -> None:
+        """Write int8 weights and activations, with activation scales from the calibration set."""
+        import nncf  # 4 s
+
+        try:
+            with _quiet():
+                model = openvino.Core().read_model(fp32)
+                attention = any(op.get_type_name() in _ATTENTION for op in model.get_ops())
+                quantized = nncf.quantize(
+                    model,
+                    nncf.Dataset(list(_rows(spec, calibration))),
+                    # Symmetric activations: the runtime's kernels are fastest with them, and here they were
+                    # the more accurate ones too (docs/decisions/0003-engines.md).
+                    preset=nncf.QuantizationPreset.PERFORMANCE,
+                    model_type=nncf.ModelType.TRANSFORMER if attention else None,
+                    subset_size=len(calibration[spec.inputs[0].name]),
+                )
+        except Exception as error:  # nncf raises its own and OpenVINO's kinds
+            raise refusal(self.name, "quantize", fp32, error) from error
+        _name_tensors(quantized, spec)
+        _save(quantized, out)
+
+
+def _partial_shape(tensor: TensorSpec) -> openvino.PartialShape:
+    return openvino.PartialShape([axis if isinstance(axis, int) else -1 for axis in tensor.axes])
+
+
+def _rows(spec: ModelSpec, calibration: Calibration) -> Iterator[dict[str, NDArray[np.generic]]]:
+    names = [tensor.name for tensor in spec.inputs]
+    for index in range(len(calibration[names[0]])):
+        yield {name: calibration[name][index : index + 1] for name in names}
+
+
+def _name_tensors(model: openvino.Model, spec: ModelSpec) -> None:
+    """Give inputs and output the names of the spec; a traced output has none."""
+    for port, tensor in zip((*model.inputs, *model.outputs), (*spec.inputs, spec.output), strict=True):
+        port.get_tensor().set_names({tensor.name})
+
+
+def _check_axes(model: openvino.Model, spec: ModelSpec, out: Path) -> None:
+    shape = model.outputs[0].get_partial_shape()
+    for axis, dim in zip(spec.output.axes, shape, strict=True):
+        if isinstance(axis, str) and dim.is_static:
+            raise StageError(
+                f"openvino export {out.name}: axis {axis!r} of {spec.output.name!r} must stay open but was fixed "
+                f"at {dim}; the model's code turns a tensor's size into a Python constant"
+            )
+
+
+def _save(model: openvino.Model, out: Path) -> None:
+    """Write without what differs between two exports: names numbered over the whole process, notes of the tools."""
+    _number_nodes(model)
+    openvino.save_model(model, out, compress_to_fp16=False)
+    # The last `<rt_info>` is the model's own: paths and settings of the converter, nothing that inference reads.
+    out.write_bytes(_META_INFO.sub(b"", out.read_bytes()))
+
+
+def _number_nodes(model: openvino.Model) -> None:
+    """Replace automatic names (`Constant_1704`) by the node's place; inputs and PyTorch's own names stay."""
+    inputs = {port.get_node().get_friendly_name() for port in model.inputs}
+    seen: set[str] = set(inputs)
+    for number, node in enumerate(model.get_ordered_ops()):
+        name = node.get_friendly_name()
+        if name in inputs:
+            continue
+        if not name.startswith("__module.") or name in seen:
+            name = f"{node.get_type_name()}.{number}"
+            node.set_friendly_name(name)
+        seen.add(name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back warnings of the tracer and progress bars of NNCF, which know no terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+exporter = OpenVinoExporter()

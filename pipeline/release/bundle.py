@@ -1,0 +1,95 @@
+"""Putting a release together; it appears under its name only when it is complete and has repeated its outputs."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import IntegrityError, StageError
+from pipeline.files import new_folder, read_json, sha256, write_json
+from pipeline.layout import TOKENIZER, Engine, Layout, ModelLayout
+from pipeline.params import ModelParams
+from pipeline.release import golden
+from pipeline.release.evidence import variant_entry
+from pipeline.release.manifest import GOLDEN, hash_sources, list_files, manifest
+from pipeline.release.model_card import CARD, model_card
+from pipeline.release.permission import require_pass
+from pipeline.runtime.manifest import MANIFEST, parse_manifest, read_manifest
+from pipeline.runtime.session import open_session
+
+
+def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
+    """Write `artifacts/<model>/release/` and return its path.
+
+    Raises:
+        BudgetError, InconclusiveError: the gate's verdict on the model is not PASS.
+        IntegrityError: a source is missing, or an export is not the file that was verified and measured.
+        StageError: the bundled files contradict each other or do not repeat their outputs.
+    """
+    verdict = require_pass(model, read_json(layout.verdict))
+    paths = layout.model(model)
+    variants = read_json(paths.fleet_variants)
+    made_from = hash_sources(layout, model, params)
+    with new_folder(paths.release) as folder:
+        engines = _copy_exports(layout.root, variants, verdict["chosen"], folder)
+        _copy_tokenizer(paths, folder)
+        content = manifest(model, params, _dimension(folder, engines), engines, made_from)
+        recorded = golden.record(parse_manifest(folder, {**content, "files": list_files(folder)}))
+        golden.require_agreement(recorded, params.verify.tolerances)
+        write_json(folder / GOLDEN, recorded)
+        card = model_card(layout, model, params, verdict=verdict, variants=variants, results=read_json(layout.results))
+        (folder / CARD).write_text(card, encoding="utf-8")
+        write_json(folder / MANIFEST, {**content, "files": list_files(folder)})
+        golden.verify(read_manifest(folder))
+    return paths.release
+
+
+def _copy_exports(
+    root: Path, variants: Mapping[str, Any], chosen: Mapping[str, str | None], folder: Path
+) -> dict[Engine, dict[str, Any]]:
+    engines: dict[Engine, dict[str, Any]] = {}
+    for engine in Engine:
+        variant = chosen.get(engine)
+        if variant is None:
+            continue
+        entry = variant_entry(variants, engine, variant)
+        if entry is None:
+            raise IntegrityError(f"the verdict chose {engine} {variant}, which variants.json lacks: run `dvc repro`")
+        (folder / engine).mkdir()
+        for name, file in entry["files"].items():
+            _copy_checked((root / entry["path"]).with_name(name), folder / engine / name, file["sha256"])
+        engines[engine] = {
+            "variant": variant,
+            "model": f"{engine}/{Path(entry['path']).name}",
+            "files": [f"{engine}/{name}" for name in sorted(entry["files"])],
+        }
+    if not engines:
+        raise StageError("the verdict chose no variant for any engine: there is nothing to release")
+    return engines
+
+
+def _copy_checked(source: Path, target: Path, expected: str) -> None:
+    if not source.is_file():
+        raise IntegrityError(f"{source} is missing: run `dvc repro` (or `dvc pull`) first")
+    shutil.copyfile(source, target)
+    if (digest := sha256(target)) != expected:
+        raise IntegrityError(
+            f"{source} has SHA-256 {digest}, but {expected} was verified and measured: `dvc repro` makes it anew"
+        )
+
+
+def _copy_tokenizer(paths: ModelLayout, folder: Path) -> None:
+    source = paths.quantized / TOKENIZER
+    if not source.is_file():
+        raise IntegrityError(f"{source} is missing: run `dvc repro` (or `dvc pull`) first")
+    shutil.copyfile(source, folder / TOKENIZER)
+
+
+def _dimension(folder: Path, engines: Mapping[Engine, Mapping[str, Any]]) -> int:
+    """Features of one output, as the first engine's file has them."""
+    engine, entry = next(iter(engines.items()))
+    ids = np.ones((1, 8), np.int32)
+    output = open_session(engine, folder / entry["model"], 1).run({"input_ids": ids, "attention_mask": ids})
+    return int(output.shape[1])

@@ -1,0 +1,72 @@
+"""Making manifest.json: what a release holds and what it was made from."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import IntegrityError
+from pipeline.files import sha256
+from pipeline.layout import TOKENIZER, WEIGHTS, Engine, Layout
+from pipeline.params import ModelParams
+from pipeline.runtime.manifest import FORMAT, FORMAT_VERSION, MANIFEST
+
+GOLDEN = "golden.json"
+LOCK = "requirements.lock"
+
+
+def manifest(
+    model: str, params: ModelParams, dim: int, engines: Mapping[Engine, Mapping[str, Any]], made_from: Mapping[str, str]
+) -> dict[str, Any]:
+    """The manifest without its `files`; `list_files` adds them when all are written.
+
+    Args:
+        model: name of the model.
+        params: its block of params.yaml.
+        dim: features of one output.
+        engines: for each engine `variant`, `model` and `files`, relative to the release.
+        made_from: SHA-256 of each source, by its path in the workspace.
+    """
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": model,
+        "task": params.task,
+        "dim": dim,
+        "max_tokens": min(params.student.max_tokens, max(params.export.lengths)),
+        "tokenizer": TOKENIZER,
+        "golden": GOLDEN,
+        "engines": {str(engine): dict(entry) for engine, entry in engines.items()},
+        "made_from": dict(made_from),
+    }
+
+
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name, SHA-256 and size of every file of a release except the manifest, in the order of their names."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {
+        name: {"sha256": sha256(path), "size_bytes": path.stat().st_size}
+        for name, path in names.items()
+        if name != MANIFEST
+    }
+
+
+def hash_sources(layout: Layout, model: str, params: ModelParams) -> dict[str, str]:
+    """SHA-256 of everything that decides what the release is, by its path in the workspace.
+
+    `teacher` is the checksum that params.yaml pins; its weights were checked against it before they were read.
+
+    Raises:
+        IntegrityError: naming every source that is missing.
+    """
+    paths = layout.model(model)
+    weights = [folder / WEIGHTS for folder in (paths.student, paths.pruned, paths.quantized)]
+    sources = [*sorted(paths.data.glob("*.jsonl")), *weights, layout.root / LOCK, paths.fleet_variants, layout.verdict]
+    _require(sources if any(paths.data.glob("*.jsonl")) else [paths.data, *sources])
+    hashes = {path.relative_to(layout.root).as_posix(): sha256(path) for path in sources}
+    return {"teacher": params.teacher.sha256, **hashes}
+
+
+def _require(paths: Iterable[Path]) -> None:
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        raise IntegrityError(f"missing: {', '.join(missing)}: run `dvc repro` (or `dvc pull`) first")

@@ -1,0 +1,145 @@
+"""Reading a release's manifest.json and checking files against it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.runtime.errors import ReleaseError, RuntimeInputError, TamperedError
+
+MANIFEST = "manifest.json"
+FORMAT = "bardlet-release"
+FORMAT_VERSION = 1
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file of the release must be."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """The variant that ships for one engine; paths are relative to the release."""
+
+    variant: str
+    model: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of manifest.json that a device needs."""
+
+    folder: Path
+    model: str
+    task: str
+    dim: int
+    max_tokens: int
+    tokenizer: str
+    golden: str
+    engines: Mapping[str, EngineEntry]
+    files: Mapping[str, FileEntry]
+
+    def path(self, name: str) -> Path:
+        """Where a file of the release lies."""
+        return self.folder / name
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `folder`/manifest.json.
+
+    Raises:
+        RuntimeInputError: `folder` is no release.
+        TamperedError: the manifest cannot be understood, or names a file outside of the release.
+        ReleaseError: the release is of a newer format than this runtime knows.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RuntimeInputError(f"{folder} is no release: {path} is missing") from None
+    except ValueError as error:
+        raise TamperedError(f"{path} is not valid JSON ({error}): fetch the release again") from error
+    try:
+        return parse_manifest(folder, content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TamperedError(f"{path} is damaged ({type(error).__name__}: {error}): fetch the release again") from error
+
+
+def parse_manifest(folder: Path, content: Mapping[str, Any]) -> Manifest:
+    """Make a `Manifest` of the content of manifest.json; missing or wrong fields raise the built-in exceptions."""
+    if content["format"] != FORMAT:
+        raise ValueError(f"format is {content['format']!r} and not {FORMAT!r}")
+    if content["format_version"] > FORMAT_VERSION:
+        raise ReleaseError(
+            f"{folder / MANIFEST} has format version {content['format_version']}, and this runtime reads up to "
+            f"{FORMAT_VERSION}: update Bardlet on this device"
+        )
+    files = {_inside(name): FileEntry(str(e["sha256"]), int(e["size_bytes"])) for name, e in content["files"].items()}
+    engines = {
+        name: EngineEntry(entry["variant"], entry["model"], tuple(entry["files"]))
+        for name, entry in content["engines"].items()
+    }
+    used = [content["tokenizer"]]
+    used += [name for engine in engines.values() for name in (engine.model, *engine.files)]
+    if unlisted := [name for name in used if name not in files]:
+        raise ValueError(f"no checksum for {', '.join(unlisted)}")
+    return Manifest(
+        folder=folder,
+        model=content["model"],
+        task=content["task"],
+        dim=int(content["dim"]),
+        max_tokens=int(content["max_tokens"]),
+        tokenizer=content["tokenizer"],
+        golden=content["golden"],
+        engines=engines,
+        files=files,
+    )
+
+
+def check_files(manifest: Manifest, names: Iterable[str]) -> None:
+    """Compare the size and SHA-256 of files with the manifest.
+
+    Raises:
+        TamperedError: naming every file that differs or is missing.
+    """
+    problems = [problem for name in names if (problem := _problem(manifest, name))]
+    if problems:
+        raise TamperedError("\n".join([*problems, f"{manifest.folder} must not be used: fetch the release again"]))
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ValueError(f"{name!r} lies outside of the release")
+    return name
+
+
+def _problem(manifest: Manifest, name: str) -> str | None:
+    path, expected = manifest.path(name), manifest.files.get(name)
+    if expected is None:
+        return f"{path} has no checksum in the manifest"
+    try:
+        size = path.stat().st_size
+        if size != expected.size_bytes:
+            return f"{path} has {size} bytes, the manifest says {expected.size_bytes}"
+        digest = _sha256(path)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if digest != expected.sha256:
+        return f"{path} has SHA-256 {digest}, the manifest says {expected.sha256}"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""Runs `.onnx` files with ONNX Runtime on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from pipeline.runtime.errors import EngineError
+from pipeline.runtime.session import Inputs, take_input
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(bool)": np.dtype(np.bool_),
+}
+_ERRORS_ONLY = 3
+
+
+class OnnxSession:
+    """One `InferenceSession` with its inputs looked up in advance."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._inputs = [(node.name, _DTYPES[node.type]) for node in session.get_inputs()]
+        self._outputs = [session.get_outputs()[0].name]
+
+    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+        """See `Session.run`; arrays are cast to the types that the graph declares."""
+        feeds = {name: take_input(inputs, name).astype(dtype, copy=False) for name, dtype in self._inputs}
+        output: NDArray[np.float32] = self._session.run(self._outputs, feeds)[0]
+        return output
+
+
+def open_model(path: Path, threads: int) -> OnnxSession:
+    """Load `path` with `threads` intra-op threads; see `open_session`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return OnnxSession(session)
+    except Exception as error:  # its exception classes share no public base
+        raise EngineError(f"onnxruntime {onnxruntime.__version__} cannot open {path}: {error}") from error

@@ -1,0 +1,100 @@
+"""The command line of a stage, and how errors become exit codes.
+
+    if __name__ == "__main__":
+        stage.main(run, ("MODEL", "ENGINE"))
+
+makes `python -m stages.export docs-embed openvino [--debug]` call `run("docs-embed", "openvino")`.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.errors import BardletError, ExitCode
+
+INTERRUPTED = 130
+# Nothing that a stage imports may phone home or chat; a user's own setting wins.
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NNCF_CI": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+def be_quiet() -> None:
+    """Turn off telemetry and start-up messages of the packages that are imported from now on."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+be_quiet()
+
+
+def main(run: Callable[..., object], names: Sequence[str]) -> None:
+    """Call `run` with the positional arguments of the command line, then leave the process.
+
+    Args:
+        run: takes one text for each of `names`. If it returns an `ExitCode`, that is the exit code.
+        names: what the arguments are, for the usage line.
+
+    Raises:
+        SystemExit: always; 0 when `run` returned, 2 for a wrong command line, else the error's code.
+    """
+    program = f"stages.{Path(sys.argv[0]).stem}"
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    usage = " ".join(["usage: python -m", program, *names, "[--debug]"])
+    if arguments in (["-h"], ["--help"]):
+        print(usage)
+        sys.exit(ExitCode.PASS)
+    if len(arguments) != len(names) or any(argument.startswith("-") for argument in arguments):
+        given = " ".join(arguments) or "nothing"
+        print(f"{program}: error: expected {' '.join(names) or 'no arguments'}, got {given}\n{usage}", file=sys.stderr)
+        sys.exit(ExitCode.BAD_INPUT)
+    sys.exit(guard(lambda: run(*arguments), " ".join([program, *arguments]), debug))
+
+
+def guard(action: Callable[[], object], program: str, debug: bool) -> int:
+    """Run `action` and return its exit code; an error becomes one message on stderr.
+
+    Args:
+        action: may return an exit code as an int, anything else counts as success.
+        program: what the message starts with.
+        debug: show the traceback too.
+    """
+    try:
+        result = action()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the output is gone (`| head`); pointing stdout elsewhere keeps the exit silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PASS
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"{program}: error: {describe(error)}", file=sys.stderr)
+        return exit_code(error)
+    return int(result) if isinstance(result, int) and not isinstance(result, bool) else ExitCode.PASS
+
+
+def exit_code(error: Exception) -> int:
+    """The `exit_code` that an error carries, whoever defined it; 5 for one that nobody foresaw."""
+    code = getattr(error, "exit_code", None)
+    return int(code) if isinstance(code, int) else ExitCode.BROKEN
+
+
+def describe(error: Exception) -> str:
+    """An error's message; one that nobody foresaw is named by its class, with the way to its traceback."""
+    if isinstance(error, BardletError) or hasattr(error, "exit_code"):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror} ({type(error).__name__}; --debug shows where)"
+    return f"unexpected {type(error).__name__}: {error} (--debug shows the traceback)"

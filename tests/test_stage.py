@@ -1,0 +1,110 @@
+"""A stage's command line and the exit codes of its errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import stage
+from pipeline.errors import BudgetError, ExitCode, InconclusiveError, InputError, IntegrityError, StageError
+from pipeline.runtime.errors import ReleaseError, RuntimeInputError, TamperedError
+
+ROOT = Path(__file__).parents[1]
+STAGE = """
+from pipeline.errors import IntegrityError
+from pipeline import stage
+
+def run(model: str, engine: str) -> None:
+    if model == "broken":
+        raise IntegrityError("model.safetensors: truncated")
+    if model == "bug":
+        raise KeyError("weights")
+    print(f"{model} for {engine}")
+
+stage.main(run, ("MODEL", "ENGINE"))
+"""
+
+
+@pytest.fixture
+def run_stage(tmp_path: Path):  # type: ignore[no-untyped-def]
+    script = tmp_path / "convert.py"
+    script.write_text(STAGE)
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        code = f"import runpy, sys; sys.argv[0] = {str(script)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+        return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+    return run
+
+
+def test_arguments_are_handed_on(run_stage) -> None:  # type: ignore[no-untyped-def]
+    done = run_stage("docs-embed", "tflite")
+    assert (done.returncode, done.stdout) == (0, "docs-embed for tflite\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["docs-embed"], ["a", "b", "c"], ["docs-embed", "--fast"]])
+def test_a_wrong_command_line_shows_the_usage(run_stage, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
+    done = run_stage(*arguments)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "expected MODEL ENGINE, got " in done.stderr
+    assert "usage: python -m stages.convert MODEL ENGINE [--debug]" in done.stderr
+
+
+def test_an_error_is_one_line_and_its_exit_code(run_stage) -> None:  # type: ignore[no-untyped-def]
+    done = run_stage("broken", "tflite")
+    assert done.returncode == ExitCode.INTEGRITY
+    assert done.stderr == "stages.convert broken tflite: error: model.safetensors: truncated\n"
+
+
+def test_a_bug_is_named_and_debug_shows_its_traceback(run_stage) -> None:  # type: ignore[no-untyped-def]
+    quiet = run_stage("bug", "tflite")
+    assert quiet.returncode == ExitCode.BROKEN
+    assert quiet.stderr == (
+        "stages.convert bug tflite: error: unexpected KeyError: 'weights' (--debug shows the traceback)\n"
+    )
+    loud = run_stage("bug", "tflite", "--debug")
+    assert loud.returncode == ExitCode.BROKEN
+    assert "Traceback" in loud.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BudgetError("x"), 1),
+        (InputError("x"), 2),
+        (InconclusiveError("x"), 3),
+        (IntegrityError("x"), 4),
+        (StageError("x"), 5),
+        (RuntimeInputError("x"), 2),
+        (TamperedError("x"), 4),
+        (ReleaseError("x"), 5),
+        (ValueError("x"), 5),
+        (PermissionError(13, "Permission denied", "artifacts"), 5),
+    ],
+)
+def test_every_kind_of_error_has_its_exit_code(error: Exception, code: int) -> None:
+    def fail() -> None:
+        raise error
+
+    assert stage.guard(fail, "bardlet", debug=False) == code
+
+
+def test_a_refused_file_is_named() -> None:
+    assert stage.describe(PermissionError(13, "Permission denied", "artifacts")).startswith(
+        "artifacts: Permission denied"
+    )
+
+
+def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert stage.guard(interrupted, "bardlet", debug=False) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_returned_exit_code_is_kept() -> None:
+    assert stage.guard(lambda: ExitCode.INCONCLUSIVE, "bardlet", debug=False) == 3
+    assert stage.guard(lambda: True, "bardlet", debug=False) == 0
+    assert stage.guard(lambda: {"report": 1}, "bardlet", debug=False) == 0
