@@ -1,6 +1,6 @@
 """Judge the measurements against the budgets and leave the verdict as a file, whatever it is.
 
-    python -m stages.gate
+python -m stages.gate
 
 A missed budget is not an error of this stage: `release` refuses to bundle without a PASS, and the evidence stays.
 """

@@ -61,7 +61,8 @@ class Subject:
 def read_subjects(variants_path: Path, inputs_path: Path, root: Path) -> list[Subject]:
     """Read a model's variants.json and check every file that it names.
 
-    The teacher is the reference for speed and memory alone: it is measured in the reference case only.
+    The teacher is the reference for speed and memory alone: it is measured only in the reference case, with
+    the threads that are judged.
 
     Args:
         variants_path: `artifacts/fleet/<model>/variants.json`. Its optional `budget_case` ({batch, length,
@@ -75,7 +76,7 @@ def read_subjects(variants_path: Path, inputs_path: Path, root: Path) -> list[Su
     entry = read_json(variants_path)
     try:
         cases = sorted((Case(c["name"], c["batch"], c["length"]) for c in entry["cases"]), key=_tokens)
-        reference, extra = _reference(cases, entry.get("budget_case"))
+        reference, judged = _reference(cases, entry.get("budget_case"))
         problems = [p for v in entry["variants"] for p in check_files(root / v["path"], v["files"])]
         subjects = [
             Subject(
@@ -86,7 +87,7 @@ def read_subjects(variants_path: Path, inputs_path: Path, root: Path) -> list[Su
                 inputs=inputs_path,
                 cases=(reference,) if v["variant"] == Variant.TEACHER else tuple(cases),
                 reference=reference,
-                threads=(1, "all", *extra),
+                threads=(judged,) if v["variant"] == Variant.TEACHER else tuple(dict.fromkeys((1, "all", judged))),
             )
             for v in entry["variants"]
         ]
@@ -116,9 +117,8 @@ def _tokens(case: Case) -> int:
     return case.batch * case.length
 
 
-def _reference(cases: list[Case], wanted: Mapping[str, Any] | None) -> tuple[Case, tuple[Threads, ...]]:
-    """The case that is judged, and the thread setting that it needs besides one and all."""
-    batch, length = (wanted["batch"], wanted["length"]) if wanted else (REFERENCE_BATCH, REFERENCE_LENGTH)
-    extra = (wanted["threads"],) if wanted and wanted["threads"] not in (1, "all") else ()
-    exact = [case for case in cases if (case.batch, case.length) == (batch, length)]
-    return (exact or cases)[0], extra
+def _reference(cases: list[Case], wanted: Mapping[str, Any] | None) -> tuple[Case, Threads]:
+    """The case that is judged, and its thread setting."""
+    chosen = wanted or {"batch": REFERENCE_BATCH, "length": REFERENCE_LENGTH, "threads": 1}
+    exact = [case for case in cases if (case.batch, case.length) == (chosen["batch"], chosen["length"])]
+    return (exact or cases)[0], chosen["threads"]

@@ -76,9 +76,7 @@ class Exporter(Protocol):
 
     name: Engine
 
-    def export(
-        self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]
-    ) -> None:
+    def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
         """Write `model` in fp32.
 
         Args:
@@ -115,9 +113,12 @@ def exporter(engine: Engine) -> Exporter:
 
 
 def refusal(engine: Engine, action: str, target: Path, error: Exception) -> StageError:
-    """The error for a converter's exception: its kind, its first lines, and what to try."""
-    lines = [line for line in str(error).splitlines() if line.strip()][:3] or ["no message"]
+    """The error for a converter's exception: the first cause, its first lines, and what to try."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()][:3] or ["no message"]
     return StageError(
-        f"{engine} cannot {action} {target.name}: {type(error).__name__}: {' | '.join(lines)}; "
+        f"{engine} cannot {action} {target.name}: {type(cause).__name__}: {' | '.join(lines)}; "
         "run the stage with --debug for the whole traceback"
     )

@@ -6,6 +6,7 @@ from the calibration set.
 """
 
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.compose
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
@@ -33,6 +33,7 @@ from pipeline.layout import Engine
 _DEFAULT_OPSET = 20
 _PRODUCTS = ["MatMul", "Gemm"]
 _TABLES = ["Gather"]
+_FREED = re.compile("_quantized$")
 
 
 class OnnxRuntimeExporter:
@@ -40,9 +41,7 @@ class OnnxRuntimeExporter:
 
     name = Engine.ONNXRUNTIME
 
-    def export(
-        self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]
-    ) -> None:
+    def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
         """Write one `.onnx` file with the weights inside and the named axes open."""
         opset = int(toolchain.get("opset", _DEFAULT_OPSET))
         try:
@@ -119,17 +118,17 @@ def _quantize_dynamic(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
         )
         proto = onnx.load(path)
         del proto.graph.value_info[:]
-        # The quantizer derives new names from old ones, so two runs would use the same name twice.
-        onnx.compose.add_prefix(
-            proto,
-            f"{number}.",
-            rename_nodes=False,
-            rename_inputs=False,
-            rename_outputs=False,
-            rename_initializers=False,
-            inplace=True,
-        )
+        _free_names(proto, f".int8_{number}")
     return proto
+
+
+def _free_names(proto: onnx.ModelProto, suffix: str) -> None:
+    """Rename quantized values: the quantizer calls both a looked-up row and a product's input `x_quantized`."""
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [_FREED.sub(suffix, name) for name in names]
+    for initializer in proto.graph.initializer:
+        initializer.name = _FREED.sub(suffix, initializer.name)
 
 
 def _quantize_static(

@@ -25,9 +25,7 @@ class TfliteExporter:
 
     name = Engine.TFLITE
 
-    def export(
-        self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]
-    ) -> None:
+    def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
         """Write one `.tflite` file with a signature for each of `spec.shapes`, named by `signature_name`."""
         try:
             with _quiet(), torch.no_grad():

@@ -1,0 +1,1 @@
+"""Making a release: permission, bundle, golden outputs, model card."""

@@ -134,18 +134,18 @@ def _counts(layout: Layout, model: str) -> dict[str, int]:
 
 def _shown(check: Mapping[str, Any]) -> dict[str, str]:
     return {
-        name: "–" if check[name] is None else format_number(check[name], check["unit"])
+        name: "-" if check[name] is None else format_number(check[name], check["unit"])
         for name in ("observed", "allowed", "margin")
     }
 
 
 def _percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{fraction:.1%}"
+    return "-" if fraction is None else f"{fraction:.1%}"
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _megabytes(size_bytes: int | None) -> str:
-    return "–" if size_bytes is None else f"{size_bytes / 1e6:.2f} MB"
+    return "-" if size_bytes is None else f"{size_bytes / 1e6:.2f} MB"

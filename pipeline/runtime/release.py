@@ -95,6 +95,8 @@ class Release:
         if isinstance(texts, str):
             raise RuntimeInputError("encode takes a list of texts: write encode([text])")
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch([_checked(text) for text in texts])]
+        if empty := [text for text, ids in zip(texts, tokens, strict=True) if not ids]:
+            raise RuntimeInputError(f"the tokenizer makes no token of {empty[0]!r:.80}: there is nothing to embed")
         embeddings = np.empty((len(texts), self.dim), np.float32)
         done = 0
         for rows in _batches([len(ids) for ids in tokens], batch):

@@ -18,7 +18,8 @@ from pipeline.benchmark.lanes import plan, usable_cores
 from pipeline.benchmark.results import to_json, write_results
 from pipeline.benchmark.run import Outcomes, run_benchmark
 from pipeline.benchmark.worker import Worker, WorkerError
-from pipeline.errors import IntegrityError
+from pipeline.commands.bench import bench
+from pipeline.errors import InputError, IntegrityError
 from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.params import BenchmarkParams
@@ -71,7 +72,7 @@ def test_null_variants_are_measured_in_every_case_with_one_thread_and_all_cores(
     outcomes = measure(null_subjects(tmp_path, {"fp32": WORKS, "teacher": WORKS}))
     assert outcomes.failures == []
     assert measured(outcomes, "fp32") == ALL_CASES
-    assert measured(outcomes, "teacher") == {("b1_l32", False), ("b1_l32", True)}
+    assert measured(outcomes, "teacher") == {("b1_l32", False)}
     for one in outcomes.measurements:
         assert len(one.blocks) == PARAMS.blocks
         assert all(0 < block.size <= PARAMS.max_block_runs for block in one.blocks)
@@ -144,13 +145,15 @@ def test_changed_file_is_refused_before_anything_runs(tmp_path: Path) -> None:
 
 
 def test_budget_case_becomes_the_reference(tmp_path: Path) -> None:
-    null_subjects(tmp_path, {"teacher": WORKS})
+    null_subjects(tmp_path, {"teacher": WORKS, "int8": WORKS})
     variants = tmp_path / "variants.json"
     content = json.loads(variants.read_text()) | {"budget_case": {"batch": 4, "length": 16, "threads": 2}}
     variants.write_text(json.dumps(content))
-    [teacher] = read_subjects(variants, tmp_path / "inputs.safetensors", tmp_path)
+    teacher, int8 = read_subjects(variants, tmp_path / "inputs.safetensors", tmp_path)
     assert [case.name for case in teacher.cases] == ["b4_l16"]
-    assert teacher.threads == (1, "all", 2)
+    assert teacher.threads == (2,)
+    assert int8.threads == (1, "all", 2)
+    assert int8.reference == teacher.cases[0]
 
 
 def test_results_of_a_real_onnx_model(tmp_path: Path) -> None:
@@ -176,9 +179,23 @@ def test_results_of_a_real_onnx_model(tmp_path: Path) -> None:
     assert metrics["latency_p95_ms"] == headline["latency_p95_ms"]
 
 
-def mean_embedding() -> onnx.ModelProto:
-    """Embedding of 50 x 8, masked and averaged; ids and mask int32 [batch, length]."""
-    table = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+def test_bench_command_measures_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tiny.onnx"
+    onnx.save(mean_embedding(vocabulary=2000), path)
+    bench(path, blocks=2, seconds=0.02)
+    shown = capsys.readouterr().out
+    assert "b1_l32, 1 threads" in shown
+    assert "p95" in shown
+    with pytest.raises(InputError, match=r"absent\.onnx is missing"):
+        bench(tmp_path / "absent.onnx")
+    with pytest.raises(InputError, match=r"no engine opens \.txt: \.onnx, \.xml, \.tflite"):
+        (tmp_path / "model.txt").touch()
+        bench(tmp_path / "model.txt")
+
+
+def mean_embedding(vocabulary: int = 50) -> onnx.ModelProto:
+    """Embedding of `vocabulary` x 8, masked and averaged; ids and mask int32 [batch, length]."""
+    table = np.random.default_rng(0).standard_normal((vocabulary, 8)).astype(np.float32)
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),

@@ -1,0 +1,86 @@
+"""`bardlet bench`: measure one exported file on this machine, in a child process as the benchmark does."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from safetensors.numpy import save_file
+
+from pipeline.benchmark.jobs import Case, Subject, Threads
+from pipeline.benchmark.lanes import physical_cores, plan, usable_cores
+from pipeline.benchmark.run import Measurement, run_benchmark
+from pipeline.benchmark.statistics import summarize
+from pipeline.errors import InputError, StageError
+from pipeline.layout import SUFFIX, Engine
+from pipeline.params import BenchmarkParams
+
+# Any id of a common token serves: the time of these models does not depend on which tokens they see.
+_TOKEN_ID = 1000
+_WARMUP_RUNS = 20
+_LOAD_TIMEOUT_S = 120.0
+_MAX_BLOCK_RUNS = 100_000
+
+
+def bench(
+    file: Annotated[Path, typer.Argument(help="Exported .onnx, .xml or .tflite file.")],
+    engine: Annotated[Engine | None, typer.Option(help="Engine; by default the one of the file's suffix.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Rows of a run.")] = 1,
+    length: Annotated[int, typer.Option(min=1, help="Tokens of a row.")] = 32,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of a run; 0 takes all cores.")] = 1,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks of runs.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds of a block.")] = 0.5,
+) -> None:
+    """Measure one exported text encoder on this machine.
+
+    The file is loaded in its own process on its own cores; the inputs are made up. Prints latency, throughput, load
+    time and peak memory. Files that a fleet releases are measured by `dvc repro benchmark`, on real text.
+    """
+    if not file.is_file():
+        raise InputError(f"{file} is missing: name an exported .onnx, .xml or .tflite file")
+    case = Case(f"b{batch}_l{length}", batch, length)
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.safetensors"
+        ids = np.full((batch, length), _TOKEN_ID, dtype=np.int32)
+        save_file({f"{case.name}.input_ids": ids, f"{case.name}.attention_mask": np.ones_like(ids)}, inputs)
+        settings: tuple[Threads, ...] = (threads or "all",)
+        subject = Subject("file", engine or _engine_of(file), file.stem, file, inputs, (case,), case, settings)
+        # A subject's only case gets half of its round.
+        params = BenchmarkParams(
+            lane_cores=1,
+            blocks=blocks,
+            warmup_runs=_WARMUP_RUNS,
+            block_seconds=2 * seconds,
+            max_block_runs=_MAX_BLOCK_RUNS,
+            load_timeout_s=_LOAD_TIMEOUT_S,
+        )
+        outcomes = run_benchmark(plan([subject], physical_cores(usable_cores()), 1), params)
+    if outcomes.failures:
+        raise StageError(f"{file}: {outcomes.failures[0].error}")
+    _show(file, outcomes.measurements[0])
+
+
+def _engine_of(file: Path) -> Engine:
+    for engine, suffix in SUFFIX.items():
+        if file.suffix == suffix:
+            return engine
+    known = ", ".join(SUFFIX.values())
+    raise InputError(f"{file}: no engine opens {file.suffix or 'no suffix'}: {known}; --engine names one")
+
+
+def _show(file: Path, measurement: Measurement) -> None:
+    summary = summarize(measurement.blocks, measurement.case.batch)
+    table = Table(title=f"{file} on {measurement.subject.engine}", title_justify="left", show_header=False)
+    cores = ", ".join(map(str, measurement.cores))
+    table.add_row("case", f"{measurement.case.name}, {measurement.threads} threads on cores {cores}")
+    table.add_row("runs", f"{summary.runs} in {len(measurement.blocks)} blocks")
+    for name in ("p50", "p90", "p95", "p99"):
+        table.add_row(name, f"{getattr(summary, f'latency_{name}_ms'):.4g} ms")
+    table.add_row("p95 of blocks", f"{min(summary.block_p95_ms):.4g} to {max(summary.block_p95_ms):.4g} ms")
+    table.add_row("throughput", f"{summary.throughput_per_s:,.0f} rows/s")
+    table.add_row("load", f"{measurement.load_ms:.4g} ms")
+    table.add_row("peak memory", f"{measurement.peak_memory_bytes / 1e6:.4g} MB of the whole process")
+    Console().print(table)

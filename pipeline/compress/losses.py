@@ -1,0 +1,39 @@
+"""What a student is told about its teacher's embeddings."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class EmbeddingLoss:
+    """Distance to the teacher's embedding, plus divergence of the similarities within the batch.
+
+    The first term is one minus the cosine. The second is the KL divergence of softmax(similarity / temperature) over
+    the batch, teacher to student (similarity-preserving distillation in the form of RKD and SimReg; temperature as in
+    arXiv:1503.02531): retrieval needs the order of similarities more than the direction of each embedding.
+
+    Attributes:
+        similarity_weight: weight of the second term.
+        temperature: of its softmax, in units of cosine.
+    """
+
+    similarity_weight: float
+    temperature: float
+
+    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Loss of unit-length rows, float32 `[batch, d]` each; a scalar."""
+        distance = (1.0 - (student * teacher).sum(dim=1)).mean()
+        if not self.similarity_weight:
+            return distance
+        wanted = functional.log_softmax(teacher @ teacher.T / self.temperature, dim=1)
+        given = functional.log_softmax(student @ student.T / self.temperature, dim=1)
+        divergence = functional.kl_div(given, wanted, log_target=True, reduction="batchmean")
+        return distance + self.similarity_weight * divergence
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows at unit length."""
+    return functional.normalize(torch.as_tensor(rows, dtype=torch.float32), dim=-1)

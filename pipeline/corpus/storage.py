@@ -1,0 +1,60 @@
+"""The split texts as files: one JSON object a line."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.corpus.split import Corpus
+from pipeline.corpus.texts import Passage
+from pipeline.errors import IntegrityError
+from pipeline.files import write_json
+from pipeline.layout import REPORT
+
+TRAIN, VALIDATION, HELDOUT, RETRIEVAL = "train.jsonl", "validation.jsonl", "heldout.jsonl", "retrieval.jsonl"
+
+
+def save(corpus: Corpus, folder: Path) -> None:
+    """Write the corpus and its report into an existing folder."""
+    for name, texts in ((TRAIN, corpus.train), (VALIDATION, corpus.validation), (HELDOUT, corpus.heldout)):
+        _write(folder / name, ({"text": text} for text in texts))
+    _write(folder / RETRIEVAL, ({"summary": pair.summary, "body": pair.body} for pair in corpus.retrieval))
+    counts = {
+        "train_texts": len(corpus.train),
+        "validation_texts": len(corpus.validation),
+        "heldout_texts": len(corpus.heldout),
+        "retrieval_pairs": len(corpus.retrieval),
+    }
+    write_json(folder / REPORT, {**counts, "groups": {split: list(names) for split, names in corpus.groups.items()}})
+
+
+def load_texts(path: Path) -> list[str]:
+    """The texts of one split.
+
+    Raises:
+        IntegrityError: the file is missing or damaged.
+    """
+    return [row["text"] for row in _read(path)]
+
+
+def load_pairs(path: Path) -> list[Passage]:
+    """The retrieval pairs.
+
+    Raises:
+        IntegrityError: the file is missing or damaged.
+    """
+    return [Passage(row["summary"], row["body"]) for row in _read(path)]
+
+
+def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return [json.loads(line) for line in stream]
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing: run `dvc repro` (or `dvc pull`) first") from error
+    except ValueError as error:
+        raise IntegrityError(f"{path} is damaged ({error}): `dvc checkout` brings it back") from error

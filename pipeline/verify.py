@@ -1,0 +1,123 @@
+"""Every exported variant against the PyTorch model it came from, and on the task: one table for benchmark and gate.
+
+The table holds no timing, so that it is the same wherever it is made.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline import artifacts, files
+from pipeline.errors import StageError
+from pipeline.layout import REPORT, Engine, ModelLayout, Variant
+from pipeline.params import ModelParams, Tolerance
+from pipeline.progress import note, track
+from pipeline.quality import cosine_similarities
+from pipeline.runtime.session import Session, open_session
+from pipeline.tasks import task
+from pipeline.tasks.base import Arrays, Encode
+
+_STEPS = ("distill", "prune", "quantize")
+
+
+def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping[str, Any]:
+    """Judge every variant of every engine.
+
+    Returns:
+        The content of verify.json: sizes, steps of compression, cases, and one entry a variant with its problems.
+    """
+    kind = task(params.task)
+    sources: dict[Variant, nn.Module] = {}
+    student = artifacts.load_model(paths.quantized)
+    sources.update({Variant.FP32: student, Variant.INT8: student})
+    teacher = kind.load_teacher_module(paths.teacher)
+    if teacher is not None:
+        sources[Variant.TEACHER] = teacher
+    variants = []
+    for engine in Engine:
+        manifest = files.read_json(paths.export_manifest(engine))
+        for name in manifest["variants"]:
+            variant = Variant(name)
+            variants.append(_judge(engine, variant, sources[variant], manifest["variants"][name], params, paths))
+    reports = {step: files.read_json(folder / REPORT) for step, folder in zip(_STEPS, (paths.student, paths.pruned, paths.quantized), strict=True)}
+    teacher_report = files.read_json(paths.teacher / REPORT)
+    return {
+        "model": model,
+        "task": params.task,
+        "teacher": _summary(teacher_report),
+        "student": _summary(reports["quantize"]),
+        "steps": [{"step": step, **_summary(report)} for step, report in {"teacher": teacher_report, **reports}.items()],
+        "gains": reports["prune"].get("gains", {}),
+        "cases": [{"name": case.name, "batch": case.batch, "length": case.length} for case in kind.cases(params, paths)],
+        "variants": variants,
+    }
+
+
+def compare(given: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: Tolerance) -> dict[str, Any]:
+    """Differences of two runs over the same inputs, rows of unit length, and what is out of tolerance."""
+    if not np.isfinite(given).all():
+        return {"mean_cosine": None, "max_abs_error": None, "problems": ["the output holds NaN or infinity"]}
+    cosine = float(cosine_similarities(given, wanted).mean())
+    error = float(np.abs(given - wanted).max())
+    problems = []
+    if cosine < tolerance.mean_cosine:
+        problems.append(f"mean cosine {cosine:.5f} < tolerance {tolerance.mean_cosine}")
+    if error > tolerance.max_abs_error:
+        problems.append(f"largest absolute error {error:.4f} > tolerance {tolerance.max_abs_error}")
+    return {"mean_cosine": cosine, "max_abs_error": error, "problems": problems}
+
+
+def session_encode(session: Session, label: str) -> Encode:
+    """Run an engine over examples one by one, as a device does."""
+
+    def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
+        return np.concatenate([session.run(example) for example in track(examples, total=len(examples), label=label, unit="texts")])
+
+    return encode
+
+
+def module_encode(module: nn.Module) -> Encode:
+    """Run a PyTorch model over examples one by one."""
+
+    def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.concatenate([module(*(torch.from_numpy(a) for a in example.values())).numpy() for example in examples])
+
+    return encode
+
+
+def _judge(
+    engine: Engine, variant: Variant, source: nn.Module, exported: Mapping[str, Any], params: ModelParams, paths: ModelLayout
+) -> dict[str, Any]:
+    kind = task(params.task)
+    path = paths.variant(engine, variant)
+    label = f"verify: {engine} {variant}"
+    for name, facts in exported["files"].items():
+        if files.sha256(path.parent / name) != facts["sha256"]:
+            raise StageError(f"{path.parent / name} is not the file that the export wrote: run `dvc repro` again")
+    encode = session_encode(open_session(engine.value, path), label)
+    is_teacher = variant is Variant.TEACHER
+    examples = kind.comparison_inputs(params, paths, params.verify.teacher_texts if is_teacher else params.verify.texts)
+    differences = compare(encode(examples), module_encode(source)(examples), params.verify.tolerances[variant])
+    # The teacher's own quality was measured in PyTorch; its export only has to agree with that.
+    quality = {"fidelity_spearman": 1.0, **kind.teacher_quality(paths)} if is_teacher else kind.evaluate(encode, params, paths)
+    for problem in differences["problems"]:
+        note(f"{label}: {problem}")
+    return {
+        "engine": engine.value,
+        "variant": variant.value,
+        "path": path.as_posix(),
+        "files": exported["files"],
+        "size_bytes": exported["size_bytes"],
+        "quality": dict(quality),
+        **differences,
+        "verified": not differences["problems"],
+    }
+
+
+def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: report.get(key) for key in ("params", "macs_at_32_tokens", "size_bytes", "quality")}

@@ -1,0 +1,190 @@
+"""A workspace with made-up but realistic evidence in the formats that the stages write."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REPOSITORY = Path(__file__).parents[2]
+MODEL = "docs-embed"
+# engine, variant: size in bytes, p50 in ms, peak memory in bytes, fidelity, recall@1, recall@10
+VARIANTS = {
+    ("onnxruntime", "teacher"): (90_900_000, 9.5, 210_000_000, 1.0, 0.612, 0.842),
+    ("onnxruntime", "fp32"): (11_300_000, 0.52, 96_000_000, 0.762, 0.559, 0.797),
+    ("onnxruntime", "int8"): (2_930_000, 0.29, 84_000_000, 0.757, 0.556, 0.794),
+    ("openvino", "teacher"): (90_800_000, 1.92, 340_000_000, 1.0, 0.611, 0.842),
+    ("openvino", "fp32"): (11_400_000, 0.38, 231_000_000, 0.762, 0.559, 0.797),
+    ("openvino", "int8"): (3_140_000, 0.58, 240_000_000, 0.754, 0.552, 0.791),
+    ("tflite", "teacher"): (91_300_000, 12.4, 260_000_000, 1.0, 0.612, 0.842),
+    ("tflite", "fp32"): (11_000_000, 0.37, 71_000_000, 0.762, 0.559, 0.797),
+    ("tflite", "int8"): (3_720_000, 0.13, 62_000_000, 0.756, 0.557, 0.795),
+}
+CHOSEN = {"onnxruntime": "int8", "openvino": "fp32", "tflite": "int8"}
+HOST = {
+    "cpu": "Intel(R) Xeon(R) Processor @ 2.80GHz",
+    "architecture": "x86_64",
+    "logical_cores": 2,
+    "physical_cores": 1,
+    "usable_cores": 2,
+    "flags": ["avx2", "avx512_vnni", "amx_int8"],
+    "memory_bytes": 25_200_000_000,
+    "os": "Debian GNU/Linux 12",
+    "kernel": "Linux 6.1",
+    "fingerprint": "0123456789abcdef",
+}
+
+
+def write_workspace(root: Path, verdict: str = "PASS", failure: bool = False) -> None:
+    """Write params.yaml and the evidence below `root`; `failure` lets OpenVINO's int8 crash."""
+    shutil.copy(REPOSITORY / "params.yaml", root / "params.yaml")
+    write(root / f"artifacts/fleet/{MODEL}/variants.json", variants())
+    write(root / "artifacts/benchmark/results.json", results(root, failure))
+    write(root / "artifacts/gate/verdict.json", verdict_of(verdict))
+
+
+def write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def variants() -> dict[str, Any]:
+    quality = [("teacher", 1.0, 0.612), ("distill", 0.771, 0.566), ("prune", 0.764, 0.561), ("quantize", 0.762, 0.559)]
+    sizes = [22_713_216, 2_951_000, 2_702_000, 2_702_000]
+    macs = [352_000_000, 19_400_000, 15_100_000, 15_100_000]
+    size_bytes = [90_852_864, 11_804_000, 10_808_000, 10_808_000]
+    return {
+        "model": MODEL,
+        "task": "sentence-embedding",
+        "teacher": {"params": sizes[0], "macs_at_32_tokens": macs[0], "quality": _quality(1.0, 0.612, 0.842)},
+        "student": {"params": sizes[-1], "macs_at_32_tokens": macs[-1]},
+        "steps": [
+            {
+                "step": step,
+                "params": p,
+                "macs": m,
+                "size_bytes": b,
+                "quality": _quality(fidelity, recall, recall + 0.24),
+            }
+            for (step, fidelity, recall), p, m, b in zip(quality, sizes, macs, size_bytes, strict=True)
+        ],
+        "cases": [{"name": "b1_l32", "batch": 1, "length": 32}],
+        "variants": [
+            {
+                "engine": engine,
+                "variant": variant,
+                "path": f"artifacts/{MODEL}/export/{engine}/{variant}",
+                "files": {},
+                "size_bytes": size,
+                "quality": _quality(fidelity, recall, recall_10),
+                "mean_cosine": 0.999,
+                "max_abs_error": 0.001,
+                "verified": True,
+                "problems": [],
+            }
+            for (engine, variant), (size, _, _, fidelity, recall, recall_10) in VARIANTS.items()
+        ],
+    }
+
+
+def results(root: Path, failure: bool) -> dict[str, Any]:
+    measurements = []
+    folder = root / "artifacts/benchmark/samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, ((engine, variant), (_, p50_ms, memory, *_)) in enumerate(VARIANTS.items()):
+        if failure and (engine, variant) == ("openvino", "int8"):
+            continue
+        samples = _samples(p50_ms, seed)
+        name = f"{MODEL}.{engine}.{variant}.b1_l32.t1.npy"
+        np.save(folder / name, samples)
+        measurements.append(_measurement(engine, variant, samples, memory, name))
+    crash = {"error": "killed by SIGFPE while compiling the model", "signal": "SIGFPE"}
+    failures = [{"model": MODEL, "engine": "openvino", "variant": "int8", **crash}] if failure else []
+    settings = {"blocks": 5, "warmup_runs": 20, "block_seconds": 0.5, "max_block_runs": 2000}
+    return {"host": HOST, "settings": settings, "measurements": measurements, "failures": failures}
+
+
+def verdict_of(verdict: str) -> dict[str, Any]:
+    checks = [_check("budgets.params", None, 2_702_000, 3_000_000, "parameters")]
+    budgets = {"onnxruntime": (8, 3.7e6, 4e8), "openvino": (8, 12e6, 6e8), "tflite": (10, 4.5e6, 3e8)}
+    for engine, variant in CHOSEN.items():
+        size, p50_ms, memory, fidelity, recall, _ = VARIANTS[engine, variant]
+        p95, size_bytes, memory_bytes = budgets[engine]
+        checks += [
+            _check(f"budgets.{engine}.p95_ms", engine, p50_ms * 1.3, p95, "ms"),
+            _check(f"budgets.{engine}.memory_bytes", engine, memory, memory_bytes, "bytes"),
+            _check(f"budgets.{engine}.size_bytes", engine, size, size_bytes, "bytes"),
+            _check("budgets.quality.fidelity_spearman", engine, fidelity, 0.72, "", at_least=True),
+            _check("budgets.quality.recall_at_1_kept", engine, recall / 0.612, 0.85, "", at_least=True),
+        ]
+    if verdict == "FAIL":
+        checks[1] = _check("budgets.onnxruntime.p95_ms", "onnxruntime", 0.377, 0.2, "ms")
+    if verdict == "INCONCLUSIVE":
+        checks[1] = _check("budgets.onnxruntime.p95_ms", "onnxruntime", 0.377, 0.35, "ms") | {"verdict": verdict}
+    payoff = [
+        _payoff("onnxruntime", 3.86, 1.79, "onnxruntime int8 pays: 3.86 times smaller and 1.79 times as fast as fp32"),
+        _payoff("openvino", 3.63, 0.66, "openvino int8 DOES NOT PAY: it is not faster (3.63 times smaller and 0.66 "
+                "times as fast as fp32); fp32 ships instead"),
+        _payoff("tflite", 2.96, 2.85, "tflite int8 pays: 2.96 times smaller and 2.85 times as fast as fp32"),
+    ]  # fmt: skip
+    model = {
+        "verdict": verdict,
+        "chosen": CHOSEN,
+        "checks": checks,
+        "payoff": payoff,
+        "rejected": ["openvino int8 fidelity drop from openvino fp32 0.008 is close"],
+        "speedup_over_teacher": {"onnxruntime": 32.8, "openvino": 25.0, "tflite": 73.1},
+    }
+    return {"verdict": verdict, "host": HOST, "models": {MODEL: model}}
+
+
+def _quality(fidelity: float, recall_at_1: float, recall_at_10: float) -> dict[str, float]:
+    return {"fidelity_spearman": fidelity, "recall_at_1": recall_at_1, "recall_at_10": recall_at_10}
+
+
+def _samples(p50_ms: float, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    random = np.random.default_rng(seed)
+    samples = p50_ms * (0.96 + random.gamma(1.3, 0.05, 4000))
+    slow = random.random(4000) < 0.03
+    samples[slow] *= 1 + random.exponential(0.6, int(slow.sum()))
+    return samples
+
+
+def _measurement(
+    engine: str, variant: str, samples: np.ndarray[Any, np.dtype[np.float64]], memory: int, name: str
+) -> dict[str, Any]:
+    blocks = samples.reshape(5, -1)
+    return {
+        "model": MODEL, "engine": engine, "variant": variant,
+        "case": "b1_l32", "batch": 1, "length": 32, "threads": 1, "all_cores": False, "cores": [0],
+        "runs": samples.size,
+        **{f"latency_p{q}_ms": float(np.percentile(samples, q)) for q in (50, 90, 95, 99)},
+        "block_p50_ms": np.percentile(blocks, 50, axis=1).tolist(),
+        "block_p95_ms": np.percentile(blocks, 95, axis=1).tolist(),
+        "throughput_per_s": float(1000 / samples.mean()),
+        "load_ms": 41.0, "peak_memory_bytes": memory, "samples": f"samples/{name}",
+    }  # fmt: skip
+
+
+def _check(
+    key: str, engine: str | None, observed: float, allowed: float, unit: str, at_least: bool = False
+) -> dict[str, Any]:
+    margin = observed - allowed if at_least else allowed - observed
+    sign = (">=" if at_least else "<=") if margin >= 0 else ("<" if at_least else ">")
+    budget = f"models.{MODEL}.{key}"
+    label = f"{engine} {CHOSEN[engine]} {key.rpartition('.')[2]}" if engine else "student"
+    return {
+        "budget": budget, "line": 109, "engine": engine, "variant": CHOSEN[engine] if engine else None,
+        "observed": observed, "allowed": allowed, "unit": unit, "margin": margin, "margin_fraction": margin / allowed,
+        "verdict": "PASS" if margin >= 0 else "FAIL",
+        "message": f"{label} {observed:.4g} {unit} {sign} budget {allowed:.4g} {unit} (params.yaml:109, {budget})",
+    }  # fmt: skip
+
+
+def _payoff(engine: str, size_ratio: float, speed_ratio: float, message: str) -> dict[str, Any]:
+    smaller, faster = size_ratio > 1, speed_ratio > 1
+    return {
+        "engine": engine, "smaller": smaller, "faster": faster, "size_ratio": size_ratio, "speed_ratio": speed_ratio,
+        "pays": smaller and faster, "message": message,
+    }  # fmt: skip

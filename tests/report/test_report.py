@@ -1,0 +1,157 @@
+"""The page must say what a person decides from, and nothing outside of it may be needed."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from pipeline.report import rows
+from tests.report import made_up
+
+VOID = {"meta"}
+
+
+class Nesting(HTMLParser):
+    """Collects tags that are not closed in order, and everything that loads from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.problems: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.problems += [f"{tag} {name}={value}" for name, value in attrs if name in ("src", "href")]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.problems.append(f"</{tag}> on line {self.getpos()[0]}")
+
+
+def _page(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(root)
+    assert cli.main(["report"]) == 0
+    html = (root / "artifacts/report/index.html").read_text(encoding="utf-8")
+    nesting = Nesting()
+    nesting.feed(html)
+    assert (nesting.open, nesting.problems) == ([], [])
+    assert "url(" not in html
+    assert "@import" not in html
+    return html
+
+
+def _text(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html.partition("</style>")[2]).split())
+
+
+def test_a_pass_names_what_ships_and_the_closest_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up.write_workspace(tmp_path)
+    html = _page(tmp_path, monkeypatch)
+    text = _text(html)
+    assert "docs-embed ✓ PASS All 16 checks are within their budgets." in text
+    assert "The closest is OpenVINO fp32: size 11.4 MB of at most 12.0 MB." in text
+    assert html.count('class="yes"') == 3
+    assert html.count("<svg") == 2
+    assert html.count('class="bubble') == 9
+    assert html.count('class="violin') == 9
+    assert "openvino int8 DOES NOT PAY" in text
+    assert "Failures" not in text
+
+
+def test_a_fail_gives_the_number_and_lists_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up.write_workspace(tmp_path, "FAIL", failure=True)
+    text = _text(_page(tmp_path, monkeypatch))
+    assert "✕ FAIL Not released: onnxruntime int8 p95_ms 0.377 ms &gt; budget 0.2 ms (params.yaml:109" in text
+    assert "Failures OpenVINO int8 SIGFPE : killed by SIGFPE while compiling the model" in text
+    assert "would ship" in text
+
+
+def test_inconclusive_is_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up.write_workspace(tmp_path, "INCONCLUSIVE")
+    text = _text(_page(tmp_path, monkeypatch))
+    assert "? INCONCLUSIVE No verdict is possible yet: onnxruntime int8" in text
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("artifacts/gate/verdict.json", "There is no verdict yet. Run dvc repro"),
+        ("artifacts/benchmark/results.json", "Nothing was measured yet."),
+        ("artifacts/fleet/docs-embed/variants.json", "No variants yet: dvc repro exports and verifies them."),
+    ],
+)
+def test_what_is_missing_is_named_with_the_next_step(
+    missing: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up.write_workspace(tmp_path)
+    (tmp_path / missing).unlink()
+    text = _text(_page(tmp_path, monkeypatch))
+    assert said in text
+    assert f"{missing} is missing: run dvc repro" in text
+    assert f"{missing} is missing" in capsys.readouterr().out
+
+
+def test_missing_samples_leave_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up.write_workspace(tmp_path)
+    for path in (tmp_path / "artifacts/benchmark/samples").iterdir():
+        path.unlink()
+    html = _page(tmp_path, monkeypatch)
+    assert html.count("<svg") == 1
+    assert "No raw samples: dvc repro benchmark" in _text(html)
+
+
+def test_nothing_built_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "params.yaml").write_bytes((made_up.REPOSITORY / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report"]) == 4
+    assert "nothing to report yet" in capsys.readouterr().err
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_names_from_outside_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up.write_workspace(tmp_path)
+    results = made_up.results(tmp_path, failure=True)
+    results["failures"][0]["error"] = "<script>alert(1)</script>"
+    made_up.write(tmp_path / "artifacts/benchmark/results.json", results)
+    html = _page(tmp_path, monkeypatch)
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_step_that_does_not_shrink_is_warned_about() -> None:
+    entries = [
+        {"step": "distill", "params": 100, "macs": 1000, "size_bytes": 400, "quality": {}},
+        {"step": "prune", "params": 90, "macs": 1000, "size_bytes": 410, "quality": {}},
+    ]
+    before, prune = rows.steps(entries)
+    assert before.warnings == ()
+    assert prune.warnings == ("prune did not lower the MACs", "prune did not lower the bytes")
+    assert (prune.cells["params"].change, prune.cells["params"].warn) == ("-10.0%", False)
+    assert prune.cells["size_bytes"].warn
+
+
+def test_bars_put_the_limit_on_the_right_side() -> None:
+    checks = made_up.verdict_of("FAIL")["models"]["docs-embed"]["checks"]
+    params, latency, *_, recall = rows.budget_bars(checks)
+    assert params.filled < params.limit < 1
+    assert latency.limit < latency.filled < 1
+    assert (latency.verdict, latency.left) == ("FAIL", "-88%")
+    assert recall.at_least
+    assert recall.limit < recall.filled
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(2_702_000, "parameters", "2.70 M"), (90.9e6, "bytes", "90.9 MB"), (512, "bytes", "512 B"),
+     (0.52, "ms", "0.520 ms"), (210, "ms", "210 ms"), (0, "", "0"), (12_345, "ms", "12,345 ms")],
+)  # fmt: skip
+def test_quantities_have_three_digits(value: float, unit: str, text: str) -> None:
+    assert rows.format_quantity(value, unit) == text

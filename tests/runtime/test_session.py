@@ -1,0 +1,80 @@
+"""Every engine runs the same tiny model and must agree with numpy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.runtime.errors import EngineError, RuntimeInputError
+from pipeline.runtime.session import ENGINES, open_session
+from tests.runtime import tiny
+
+# OpenVINO may compute in bf16, which has 8 bits of mantissa.
+ATOL = 0.02
+
+
+def _inputs(batch: int, length: int) -> dict[str, NDArray[np.int32]]:
+    random = np.random.default_rng(batch * 100 + length)
+    ids = random.integers(0, len(tiny.WORDS), (batch, length)).astype(np.int32)
+    mask = (np.arange(length) < random.integers(1, length + 1, (batch, 1))).astype(np.int32)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("threads", [1, None])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sessions_agree_with_numpy(engine: str, threads: int | None, tiny_models: dict[str, Path]) -> None:
+    session = open_session(engine, tiny_models[engine], threads)
+    for batch, length in [(1, 8), (1, 5), (1, 16), (4, 8), (3, 8), (6, 11), (9, 3)]:
+        inputs = _inputs(batch, length)
+        output = session.run(inputs)
+        wanted = tiny.expected(tiny.word_vectors(), inputs["input_ids"], inputs["attention_mask"])
+        assert output.dtype == np.float32
+        np.testing.assert_allclose(output, wanted, atol=ATOL, err_msg=f"batch {batch}, length {length}")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_outputs_survive_the_next_run(engine: str, tiny_models: dict[str, Path]) -> None:
+    session = open_session(engine, tiny_models[engine], 1)
+    first = session.run(_inputs(1, 8))
+    kept = first.copy()
+    session.run({"input_ids": np.full((1, 8), 5, np.int32), "attention_mask": np.ones((1, 8), np.int32)})
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_int64_inputs_are_cast(engine: str, tiny_models: dict[str, Path]) -> None:
+    session = open_session(engine, tiny_models[engine], 1)
+    inputs = _inputs(1, 8)
+    wide = {name: array.astype(np.int64) for name, array in inputs.items()}
+    np.testing.assert_array_equal(session.run(wide), session.run(inputs))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_missing_input_is_named(engine: str, tiny_models: dict[str, Path]) -> None:
+    session = open_session(engine, tiny_models[engine], 1)
+    with pytest.raises(RuntimeInputError, match="attention_mask"):
+        session.run({"input_ids": np.ones((1, 8), np.int32)})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_file_that_is_no_model_is_an_engine_error(engine: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken"
+    path.write_bytes(b"no model at all")
+    with pytest.raises(EngineError, match=r"cannot open .*broken"):
+        open_session(engine, path, 1)
+
+
+def test_tflite_refuses_inputs_longer_than_every_signature(tiny_models: dict[str, Path]) -> None:
+    session = open_session("tflite", tiny_models["tflite"], 1)
+    with pytest.raises(RuntimeInputError, match=r"\[1, 17\] fit no signature"):
+        session.run(_inputs(1, 17))
+
+
+def test_wrong_arguments_are_named(tmp_path: Path, tiny_models: dict[str, Path]) -> None:
+    with pytest.raises(RuntimeInputError, match="unknown engine 'onnx': choose one of onnxruntime, openvino, tflite"):
+        open_session("onnx", tmp_path)
+    with pytest.raises(RuntimeInputError, match=r"absent\.onnx is missing"):
+        open_session("onnxruntime", tmp_path / "absent.onnx")
+    with pytest.raises(RuntimeInputError, match="threads is 0"):
+        open_session("onnxruntime", tiny_models["onnxruntime"], 0)
