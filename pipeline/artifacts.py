@@ -33,7 +33,9 @@ def load_model(folder: Path) -> TextEncoder:
     try:
         config = TextEncoderConfig(**{**config, "ffn_dims": tuple(config["ffn_dims"])})
     except (TypeError, KeyError) as error:
-        raise IntegrityError(f"{folder / CONFIG} is no configuration of a text encoder ({error}): run `dvc repro`") from error
+        raise IntegrityError(
+            f"{folder / CONFIG} is no configuration of a text encoder ({error}): run `dvc repro`"
+        ) from error
     with torch.device("meta"):
         model = TextEncoder(config)
     model = model.to_empty(device="cpu")

@@ -1,18 +1,18 @@
 """Where every artifact lies: the only module that knows file names.
 
-    data/<model>/                     train.jsonl validation.jsonl heldout.jsonl retrieval.jsonl report.json
-    artifacts/<model>/teacher/        weights, tokenizer, embeddings of the training texts, report.json
-    artifacts/<model>/student/        config.json model.safetensors tokenizer.json report.json
-    artifacts/<model>/pruned/         the same
-    artifacts/<model>/quantized/      the same, and calibration.safetensors
-    artifacts/<model>/export/<engine>/<variant>.{onnx,xml+bin,tflite}  and export.json
-    artifacts/<model>/verify.json     every variant against its source
-    artifacts/<model>/release/        the bundle
-    artifacts/fleet/<model>/          what the benchmark needs to know: variants.json, inputs.safetensors
-    artifacts/host.json               fingerprint of the machine
-    artifacts/benchmark/              results.json, metrics.json, samples/
-    artifacts/gate/verdict.json
-    artifacts/report/index.html
+data/<model>/                     train.jsonl validation.jsonl heldout.jsonl retrieval.jsonl report.json
+artifacts/<model>/teacher/        weights, tokenizer, embeddings of the training texts, report.json
+artifacts/<model>/student/        config.json model.safetensors tokenizer.json report.json
+artifacts/<model>/pruned/         the same
+artifacts/<model>/quantized/      the same, and calibration.safetensors
+artifacts/<model>/export/<engine>/<variant>.{onnx,xml+bin,tflite}  and export.json
+artifacts/<model>/verify.json     every variant against its source
+artifacts/<model>/release/        the bundle
+artifacts/fleet/<model>/          what the benchmark needs to know: variants.json, inputs.safetensors
+artifacts/host.json               fingerprint of the machine
+artifacts/benchmark/              results.json, metrics.json, samples/
+artifacts/gate/verdict.json
+artifacts/report/index.html
 """
 
 from dataclasses import dataclass

@@ -21,11 +21,14 @@ def count_macs(model: nn.Module, inputs: Mapping[str, Tensor]) -> int:
     # Attention kernels hide their products from the counter; the plain one shows them.
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(**inputs)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def latency_ms(models: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> dict[str, float]:
-    """Median milliseconds of one call of each model in PyTorch, one thread, taken in turn so that drift hits all alike."""
+    """Median milliseconds of one call of each model in PyTorch, one thread.
+
+    The models take turns, so that drift hits all alike.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     samples: dict[str, list[float]] = {name: [] for name in models}

@@ -43,16 +43,23 @@ def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping
         for name in manifest["variants"]:
             variant = Variant(name)
             variants.append(_judge(engine, variant, sources[variant], manifest["variants"][name], params, paths))
-    reports = {step: files.read_json(folder / REPORT) for step, folder in zip(_STEPS, (paths.student, paths.pruned, paths.quantized), strict=True)}
+    reports = {
+        step: files.read_json(folder / REPORT)
+        for step, folder in zip(_STEPS, (paths.student, paths.pruned, paths.quantized), strict=True)
+    }
     teacher_report = files.read_json(paths.teacher / REPORT)
     return {
         "model": model,
         "task": params.task,
         "teacher": _summary(teacher_report),
         "student": _summary(reports["quantize"]),
-        "steps": [{"step": step, **_summary(report)} for step, report in {"teacher": teacher_report, **reports}.items()],
+        "steps": [
+            {"step": step, **_summary(report)} for step, report in {"teacher": teacher_report, **reports}.items()
+        ],
         "gains": reports["prune"].get("gains", {}),
-        "cases": [{"name": case.name, "batch": case.batch, "length": case.length} for case in kind.cases(params, paths)],
+        "cases": [
+            {"name": case.name, "batch": case.batch, "length": case.length} for case in kind.cases(params, paths)
+        ],
         "variants": variants,
     }
 
@@ -75,7 +82,9 @@ def session_encode(session: Session, label: str) -> Encode:
     """Run an engine over examples one by one, as a device does."""
 
     def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
-        return np.concatenate([session.run(example) for example in track(examples, total=len(examples), label=label, unit="texts")])
+        return np.concatenate(
+            [session.run(example) for example in track(examples, total=len(examples), label=label, unit="texts")]
+        )
 
     return encode
 
@@ -85,13 +94,20 @@ def module_encode(module: nn.Module) -> Encode:
 
     def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return np.concatenate([module(*(torch.from_numpy(a) for a in example.values())).numpy() for example in examples])
+            return np.concatenate(
+                [module(*(torch.from_numpy(a) for a in example.values())).numpy() for example in examples]
+            )
 
     return encode
 
 
 def _judge(
-    engine: Engine, variant: Variant, source: nn.Module, exported: Mapping[str, Any], params: ModelParams, paths: ModelLayout
+    engine: Engine,
+    variant: Variant,
+    source: nn.Module,
+    exported: Mapping[str, Any],
+    params: ModelParams,
+    paths: ModelLayout,
 ) -> dict[str, Any]:
     kind = task(params.task)
     path = paths.variant(engine, variant)
@@ -104,7 +120,11 @@ def _judge(
     examples = kind.comparison_inputs(params, paths, params.verify.teacher_texts if is_teacher else params.verify.texts)
     differences = compare(encode(examples), module_encode(source)(examples), params.verify.tolerances[variant])
     # The teacher's own quality was measured in PyTorch; its export only has to agree with that.
-    quality = {"fidelity_spearman": 1.0, **kind.teacher_quality(paths)} if is_teacher else kind.evaluate(encode, params, paths)
+    quality = (
+        {"fidelity_spearman": 1.0, **kind.teacher_quality(paths)}
+        if is_teacher
+        else kind.evaluate(encode, params, paths)
+    )
     for problem in differences["problems"]:
         note(f"{label}: {problem}")
     return {

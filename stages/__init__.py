@@ -1,0 +1,1 @@
+"""One thin entry point a DVC stage: parse, load, call, save."""

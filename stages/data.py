@@ -1,6 +1,6 @@
 """Collect and split the texts (or images) of a model.
 
-    python -m stages.data docs-embed
+python -m stages.data docs-embed
 """
 
 from pipeline import stage

@@ -1,6 +1,6 @@
 """Distil the teacher into the student.
 
-    python -m stages.distill docs-embed
+python -m stages.distill docs-embed
 """
 
 import time

@@ -58,7 +58,7 @@ def export_variants(
         print(f"{target.name}: the teacher is a black box, no teacher variant", flush=True)
     else:
         with _timed(target.name, Variant.TEACHER):
-            target.export(teacher, spec.reference_only(), files[Variant.TEACHER], toolchain=toolchain)
+            target.export(teacher, task.teacher_spec(params), files[Variant.TEACHER], toolchain=toolchain)
     del teacher
     with _timed(target.name, Variant.FP32):
         target.export(artifacts.load_model(paths.quantized), spec, files[Variant.FP32], toolchain=toolchain)

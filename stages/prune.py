@@ -1,6 +1,6 @@
 """Prune the distilled student and let it recover.
 
-    python -m stages.prune docs-embed
+python -m stages.prune docs-embed
 """
 
 import time

@@ -1,6 +1,6 @@
 """Make the pruned student's weights survive int8, and leave a calibration set.
 
-    python -m stages.quantize docs-embed
+python -m stages.quantize docs-embed
 """
 
 import time

@@ -1,6 +1,6 @@
 """Check the teacher's checkpoint and run it over the data once, so that no change of the student runs it again.
 
-    python -m stages.teacher docs-embed
+python -m stages.teacher docs-embed
 """
 
 from pipeline import stage

@@ -1,6 +1,6 @@
 """Compare every export with the model it came from, and judge it on the task.
 
-    python -m stages.verify docs-embed
+python -m stages.verify docs-embed
 """
 
 from pipeline import stage
@@ -20,7 +20,11 @@ def run(model: str) -> None:
     report = verify_model(model, params, paths)
     with new_folder(paths.fleet_entry) as out:
         write_json(out / paths.fleet_variants.name, report)
-        inputs = {f"{c.name}.{name}": array for c in task(params.task).cases(params, paths) for name, array in c.inputs.items()}
+        inputs = {
+            f"{c.name}.{name}": array
+            for c in task(params.task).cases(params, paths)
+            for name, array in c.inputs.items()
+        }
         save_tensors(inputs, out / paths.fleet_inputs.name)
     write_json(paths.verify, report)
 

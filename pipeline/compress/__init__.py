@@ -1,0 +1,1 @@
+"""Distillation, structured pruning and quantization."""

@@ -14,31 +14,35 @@ from pipeline.corpus.tokens import Tokens, epoch
 from pipeline.errors import StageError
 from pipeline.students.text_encoder import TextEncoder
 
-# The layers start small beside the linear path, which is already right for single tokens.
-_OUTPUT_SCALE = 0.3
+# The PCA counts a token as often as it occurs up to this: beyond it, function words would take all axes.
+_MAX_PCA_COUNT = 100
 
 
-def start_from_teacher(model: TextEncoder, vocabulary: NDArray[np.float32], used: NDArray[np.int64]) -> float:
-    """Set token table and linear path to the PCA of the teacher's output for each token.
+def start_from_teacher(model: TextEncoder, vocabulary: NDArray[np.float32], counts: NDArray[np.int64]) -> float:
+    """Set token table and linear path to the PCA of the teacher's output for each token, and silence the layers.
+
+    The student then starts as the best table without context, and its layers learn what context adds.
 
     Args:
-        vocabulary: the teacher's embedding of each token alone, float32 `[vocabulary, d]`.
-        used: ids that occur in the training texts; the PCA is fitted on these, since the rest is mostly other scripts.
+        model: changed in place.
+        vocabulary: the teacher's output for each token, float32 `[vocabulary, d]`.
+        counts: how often each token occurs in the training texts, int64 `[vocabulary]`; the PCA is weighted by it.
 
     Returns:
-        Share of the variance of the used rows that the table holds.
+        Share of the weighted variance that the table holds.
     """
-    centre = vocabulary[used].mean(axis=0)
-    _, singular, axes = np.linalg.svd(vocabulary[used] - centre, full_matrices=False)
+    weights = np.minimum(counts, _MAX_PCA_COUNT)[:, None].astype(np.float32)
+    centre = (vocabulary * weights).sum(axis=0) / weights.sum()
+    _, singular, axes = np.linalg.svd((vocabulary - centre) * np.sqrt(weights), full_matrices=False)
     width = model.config.embedding_dim
     basis = axes[:width]
     table = (vocabulary - centre) @ basis.T
     # Unit variance suits the layers' initialization; the linear path undoes it.
-    scale = float(table[used].std())
+    scale = float(table.std())
     with torch.no_grad():
         model.tokens.weight.copy_(torch.from_numpy(table / scale))
         model.skip.weight.copy_(torch.from_numpy(basis.T * scale))
-        model.output.weight.mul_(_OUTPUT_SCALE)
+        model.output.weight.zero_()
         model.output.bias.copy_(torch.from_numpy(centre))
         model.positions.weight.normal_(0.0, 0.02)
     return float((singular[:width] ** 2).sum() / (singular**2).sum())
@@ -80,6 +84,8 @@ def steps_of(epochs: float, texts: int, batch_size: int) -> int:
 def _forever(tokens: Tokens, batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     if len(tokens) < batch_size:
-        raise StageError(f"{len(tokens)} training texts do not fill one batch of {batch_size}: lower distill.batch_size")
+        raise StageError(
+            f"{len(tokens)} training texts do not fill one batch of {batch_size}: lower distill.batch_size"
+        )
     while True:
         yield from epoch(tokens, batch_size, rng)

@@ -7,6 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 
+# Low enough for a probability of zero, and finite: infinity times zero is NaN.
+_NEVER = -1e4
+
+
 @dataclass(frozen=True)
 class EmbeddingLoss:
     """Distance to the teacher's embedding, plus divergence of the similarities within the batch.
@@ -28,12 +32,11 @@ class EmbeddingLoss:
         distance = (1.0 - (student * teacher).sum(dim=1)).mean()
         if not self.similarity_weight:
             return distance
-        wanted = functional.log_softmax(teacher @ teacher.T / self.temperature, dim=1)
-        given = functional.log_softmax(student @ student.T / self.temperature, dim=1)
+        # A text's similarity to itself is 1 for any model and would drown the rest of its row.
+        itself = torch.eye(len(student), dtype=torch.bool)
+        wanted, given = (
+            functional.log_softmax((rows @ rows.T / self.temperature).masked_fill(itself, _NEVER), dim=1)
+            for rows in (teacher, student)
+        )
         divergence = functional.kl_div(given, wanted, log_target=True, reduction="batchmean")
         return distance + self.similarity_weight * divergence
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Rows at unit length."""
-    return functional.normalize(torch.as_tensor(rows, dtype=torch.float32), dim=-1)

@@ -1,10 +1,10 @@
 """Structured pruning of a text encoder: feed-forward neurons and vocabulary rows are cut out, not zeroed."""
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-import numpy as np
 from pipeline.students.text_encoder import Layer, TextEncoder
 
 
@@ -13,7 +13,7 @@ def prune_encoder(model: TextEncoder, kept_rows: NDArray[np.int64], ffn_ratio: f
 
     Args:
         kept_rows: int64 `[kept]`, rows of the token table that stay.
-        ffn_ratio: share of each layer's feed-forward neurons that goes, those of least importance first.
+        ffn_ratio: share of each layer's feed-forward neurons that goes, least important first.
 
     Returns:
         A new model; `model` is unchanged. With every row kept and a ratio of zero it computes the same.
@@ -33,7 +33,7 @@ def prune_encoder(model: TextEncoder, kept_rows: NDArray[np.int64], ffn_ratio: f
 
 
 def _important_neurons(layer: Layer, ratio: float) -> Tensor:
-    """Ascending indices of the neurons that stay: those whose input and output weights have the largest product of norms.
+    """Ascending indices of the neurons that stay: those with the largest product of the norms of both weights.
 
     The product bounds what removing a neuron changes (the group magnitude criterion of DepGraph, arXiv:2301.12900,
     for the two matrices that a neuron couples).
@@ -42,13 +42,9 @@ def _important_neurons(layer: Layer, ratio: float) -> Tensor:
     importance = incoming * layer.ffn_out.weight.norm(dim=0)
     # A multiple of 8 keeps the matrix products on the fast path of every engine.
     width = max(8, round(len(importance) * (1 - ratio) / 8) * 8)
-    return importance.topk(min(width, len(importance))).indices.sort().values
+    keep: Tensor = importance.topk(min(width, len(importance))).indices.sort().values
+    return keep
 
 
 def _layers(model: TextEncoder) -> list[Layer]:
     return [layer for layer in model.layers if isinstance(layer, Layer)]
-
-
-def linear_modules(model: nn.Module) -> list[nn.Linear]:
-    """Every linear map of a model."""
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]

@@ -35,7 +35,9 @@ class FakeInt8(nn.Module):
 @contextmanager
 def int8_weights(model: TextEncoder) -> Iterator[TextEncoder]:
     """While the block runs, `model` computes with rounded weights; after it the trained float weights are back."""
-    modules: list[tuple[nn.Module, bool]] = [(module, True) for module in model.modules() if isinstance(module, nn.Linear)]
+    modules: list[tuple[nn.Module, bool]] = [
+        (module, True) for module in model.modules() if isinstance(module, nn.Linear)
+    ]
     # The engines quantize the gather's table with one scale: docs/decisions/0003-engines.md.
     modules.append((model.tokens, False))
     for module, per_row in modules:

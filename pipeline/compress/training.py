@@ -68,7 +68,9 @@ def train(
     Raises:
         StageError: the loss became NaN or infinite; the step is named and no further one is made.
     """
-    optimizer = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(
+        _groups(model, schedule.weight_decay), lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True
+    )
     model.train()
     started = time.monotonic()
     losses: list[float] = []
@@ -94,7 +96,11 @@ def train(
     tail = losses[-max(1, len(losses) // 20) :]
     head = losses[: max(1, len(losses) // 20)]
     return TrainReport(
-        schedule.steps, texts, time.monotonic() - started, float(np.mean(head)) if head else 0.0, float(np.mean(tail)) if tail else 0.0
+        schedule.steps,
+        texts,
+        time.monotonic() - started,
+        float(np.mean(head)) if head else 0.0,
+        float(np.mean(tail)) if tail else 0.0,
     )
 
 

@@ -43,11 +43,14 @@ def prune_tokenizer(tokenizer: Tokenizer, kept: NDArray[np.int64]) -> Tokenizer:
     state: dict[str, Any] = json.loads(tokenizer.to_str())
     if state["model"]["type"] != "WordPiece":
         raise InputError(
-            f"the vocabulary of a {state['model']['type']} tokenizer cannot be pruned, only WordPiece: set prune.vocabulary_min_count: 0"
+            f"the vocabulary of a {state['model']['type']} tokenizer cannot be pruned, only WordPiece: "
+            "set prune.vocabulary_min_count: 0"
         )
     new_id = {int(old): new for new, old in enumerate(kept)}
     state["model"]["vocab"] = {token: new_id[i] for token, i in state["model"]["vocab"].items() if i in new_id}
-    state["added_tokens"] = [{**entry, "id": new_id[entry["id"]]} for entry in state["added_tokens"] if entry["id"] in new_id]
+    state["added_tokens"] = [
+        {**entry, "id": new_id[entry["id"]]} for entry in state["added_tokens"] if entry["id"] in new_id
+    ]
     _renumber_template(state.get("post_processor"), new_id)
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
 

@@ -18,6 +18,7 @@ from pipeline.progress import track
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 _FILES_PER_TASK = 200
+_TESTS = {"test", "tests", "testing", "_testing"}
 
 
 def read_documents(lock: Path, processes: int) -> list[Document]:
@@ -49,7 +50,10 @@ def python_files(name: str, version: str, lock: Path) -> list[Path]:
         raise InputError(f"{lock} pins {name}=={version}, which is not installed: run `make setup`") from error
     if distribution.version.partition("+")[0] != version.partition("+")[0]:
         raise InputError(f"{lock} pins {name}=={version}, but {distribution.version} is installed: run `make setup`")
-    listed = (file for file in distribution.files or () if file.suffix == ".py")
+    # Test suites are half of the files and hold next to no prose.
+    listed = (
+        file for file in distribution.files or () if file.suffix == ".py" and not _TESTS.intersection(file.parts[:-1])
+    )
     return sorted(Path(str(file.locate())) for file in listed)
 
 

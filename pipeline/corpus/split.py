@@ -48,7 +48,11 @@ def split(documents: Sequence[Document], params: DataParams, seed: int, where: s
         tuple(validation),
         tuple(heldout),
         tuple(retrieval),
-        {"train": tuple(sorted(train_groups)), "validation": tuple(sorted(validation_groups)), "heldout": tuple(sorted(heldout_groups))},
+        {
+            "train": tuple(sorted(train_groups)),
+            "validation": tuple(sorted(validation_groups)),
+            "heldout": tuple(sorted(heldout_groups)),
+        },
     )
     _check_sizes(corpus, params, where)
     return corpus
@@ -131,4 +135,6 @@ def _check_sizes(corpus: Corpus, params: DataParams, where: str) -> None:
     }
     problems = [f"{name}: {have} texts, at least {need} needed" for name, (have, need) in found.items() if have < need]
     if problems:
-        raise InputError(f"{where} gives too little text after deduplication and splitting:\n  " + "\n  ".join(problems))
+        raise InputError(
+            f"{where} gives too little text after deduplication and splitting:\n  " + "\n  ".join(problems)
+        )

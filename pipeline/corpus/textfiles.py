@@ -36,7 +36,9 @@ def read_documents(folder: Path) -> list[Document]:
         shown = problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
         raise InputError("unreadable text:\n  " + "\n  ".join(shown))
     if not documents:
-        raise InputError(f"{folder}: no prose in {', '.join(path.name for path in paths)} (sentences of 4 to 60 words are used)")
+        raise InputError(
+            f"{folder}: no prose in {', '.join(path.name for path in paths)} (sentences of 4 to 60 words are used)"
+        )
     if len(paths) < _MIN_FILES_TO_GROUP_BY and len({d.group for d in documents}) < _MIN_FILES_TO_GROUP_BY:
         return [replace(document, group=f"{document.group}:{i}") for i, document in enumerate(documents)]
     return documents
@@ -48,7 +50,7 @@ def _decode(path: Path, problems: list[str]) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        problems.append(f"{path}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8: save the file as UTF-8 (iconv -f LATIN1 -t UTF-8)")
+        problems.append(f"{path}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8: convert it (iconv -t UTF-8)")
         return ""
 
 

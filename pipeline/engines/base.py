@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -50,20 +49,11 @@ class ModelSpec:
     shapes: tuple[Mapping[str, int], ...]
 
     def axis_names(self) -> tuple[str, ...]:
-        """The named axes, each once, in the order in which they first appear."""
-        tensors = (*self.inputs, self.output)
-        return tuple(dict.fromkeys(axis for tensor in tensors for axis in tensor.axes if isinstance(axis, str)))
+        """The axes that vary: the named axes of the inputs, each once, in the order in which they first appear.
 
-    def reference_only(self) -> ModelSpec:
-        """The same model with one shape: of those with the smallest batch, the (lower) median in size.
-
-        A teacher is exported as a reference, in one shape: more would cost minutes and megabytes for nothing.
+        A named axis that the output alone has is a size which the model decides.
         """
-        first = self.axis_names()[:1]
-        smallest = min(tuple(shape[axis] for axis in first) for shape in self.shapes)
-        candidates = [shape for shape in self.shapes if tuple(shape[axis] for axis in first) == smallest]
-        candidates.sort(key=lambda shape: prod(shape.values()))
-        return replace(self, shapes=(candidates[(len(candidates) - 1) // 2],))
+        return tuple(dict.fromkeys(axis for tensor in self.inputs for axis in tensor.axes if isinstance(axis, str)))
 
 
 def signature_name(shape: Mapping[str, int]) -> str:

@@ -92,7 +92,7 @@ def _check_axes(proto: onnx.ModelProto, spec: ModelSpec, out: Path) -> None:
     for tensor in (*spec.inputs, spec.output):
         dims = values[tensor.name].type.tensor_type.shape.dim
         for axis, dim in zip(tensor.axes, dims, strict=True):
-            if isinstance(axis, str) and dim.dim_value:
+            if axis in spec.axis_names() and dim.dim_value:
                 raise StageError(
                     f"onnxruntime export {out.name}: axis {axis!r} of {tensor.name!r} must stay open but was fixed "
                     f"at {dim.dim_value}; the model's code branches on it or slices a table with it"

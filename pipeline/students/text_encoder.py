@@ -7,7 +7,6 @@ each token), so that the layers learn context alone. Factorized embeddings: ALBE
 
 from dataclasses import asdict, dataclass, replace
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,6 +43,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(hidden_dim, hidden_dim)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """Mix `[batch, length, hidden]`; `bias` `[batch, 1, 1, length]` is added to the scores."""
         batch, length, width = hidden.shape
         shape = (batch, length, self.heads, width // self.heads)
         query, key, value = (part.reshape(shape).transpose(1, 2) for part in self.qkv(hidden).chunk(3, dim=-1))
@@ -63,6 +63,7 @@ class Layer(nn.Module):
         self.ffn_out = nn.Linear(ffn_dim, hidden_dim)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """One layer over `[batch, length, hidden]`."""
         hidden = hidden + self.attention(self.attention_norm(hidden), bias)
         inner = functional.gelu(self.ffn_in(self.ffn_norm(hidden)), approximate="tanh")
         return hidden + self.ffn_out(inner)  # type: ignore[no-any-return]
@@ -105,7 +106,9 @@ class TextEncoder(nn.Module):
         """
         hidden, embedded = self.features(input_ids, attention_mask)
         # The mean commutes with the linear maps: pooling first costs one product a text instead of one a token.
-        return functional.normalize(self.output(mean(hidden, attention_mask)) + self.skip(mean(embedded, attention_mask)), dim=-1)
+        return functional.normalize(
+            self.output(mean(hidden, attention_mask)) + self.skip(mean(embedded, attention_mask)), dim=-1
+        )
 
 
 def mean(features: Tensor, attention_mask: Tensor) -> Tensor:

@@ -35,11 +35,14 @@ class SavedModelTeacher:
         self._model = tf.saved_model.load(str(folder))
         signature = self._model.signatures.get("serving_default")
         if signature is None:
-            raise InputError(f"{folder} has no signature serving_default: save it with signatures={{'serving_default': …}}")
+            raise InputError(
+                f"{folder} has no signature serving_default: save it with signatures={{'serving_default': …}}"
+            )
         self._inputs: dict[str, Any] = signature.structured_input_signature[1]
         if set(self._inputs) != _INPUTS or len(signature.structured_outputs) != 1:
             raise InputError(
-                f"{folder}: serving_default takes {sorted(self._inputs)} and gives {len(signature.structured_outputs)} outputs; "
+                f"{folder}: serving_default takes {sorted(self._inputs)} "
+                f"and gives {len(signature.structured_outputs)} outputs; "
                 f"{sorted(_INPUTS)} and one output are needed"
             )
         self._signature = signature

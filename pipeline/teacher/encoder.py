@@ -34,6 +34,10 @@ class TeacherEncoder(nn.Module):
         pooled = outputs[:, 0] if self.pooling == "cls" else mean(outputs, attention_mask)
         return functional.normalize(pooled, dim=-1)
 
+    def unscaled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The mean of the token outputs, not at unit length: int `[batch, length]` to float32 `[batch, d]`."""
+        return mean(self.token_outputs(input_ids, attention_mask), attention_mask)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embed texts: ids and mask int `[batch, length]` to float32 `[batch, d]`."""
         return self.pool(self.token_outputs(input_ids, attention_mask), attention_mask)
@@ -57,7 +61,11 @@ def load_encoder(folder: Path) -> TeacherEncoder:
     tensors = read_tensors(folder / WEIGHTS)
     # Older exports carry this constant as a tensor; it is no weight.
     tensors.pop("embeddings.position_ids", None)
-    load_strictly(transformer, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}, folder / WEIGHTS)
+    load_strictly(
+        transformer,
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
+        folder / WEIGHTS,
+    )
     _restore_constants(transformer)
     return TeacherEncoder(transformer, pooling).eval()
 
@@ -67,7 +75,11 @@ def _restore_constants(transformer: nn.Module) -> None:
     for module in transformer.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name in module._non_persistent_buffers_set:
-                fresh = torch.arange(buffer.numel()).reshape(buffer.shape) if name == "position_ids" else torch.zeros_like(buffer)
+                fresh = (
+                    torch.arange(buffer.numel()).reshape(buffer.shape)
+                    if name == "position_ids"
+                    else torch.zeros_like(buffer)
+                )
                 setattr(module, name, fresh.to(buffer.dtype))
 
 
@@ -76,7 +88,9 @@ def _pooling(folder: Path) -> str:
     if modules.is_file():
         kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in _read(modules)]
         if unsupported := [kind for kind in kinds if kind not in _SUPPORTED_MODULES]:
-            raise InputError(f"{modules}: module {unsupported[0]} is not supported; {', '.join(_SUPPORTED_MODULES)} are")
+            raise InputError(
+                f"{modules}: module {unsupported[0]} is not supported; {', '.join(_SUPPORTED_MODULES)} are"
+            )
     if not (folder / _POOLING).is_file():
         return "mean"
     settings = _read(folder / _POOLING)

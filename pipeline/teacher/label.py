@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from pipeline.corpus.tokens import Tokens, by_length
 from pipeline.errors import StageError
 from pipeline.progress import track
+from pipeline.teacher.encoder import TeacherEncoder
 
 Teacher = Callable[[Tensor, Tensor], Tensor]
 
@@ -45,6 +46,34 @@ def embed(teacher: Teacher, tokens: Tokens, batch_tokens: int, label: str) -> ND
     return rows
 
 
+class ContextualMeans:
+    """A teacher that also remembers, for each token, the mean of its outputs wherever it stood.
+
+    That mean is the best a table without context can say of the token (in squared error), so a student's table that
+    starts from it knows more than one that starts from the token alone.
+    """
+
+    def __init__(self, encoder: TeacherEncoder, vocabulary: int, alone: NDArray[np.float32]) -> None:
+        """Start from the teacher's output for each token alone, float32 `[vocabulary, d]`, as one occurrence."""
+        self._encoder = encoder
+        self._sums = torch.from_numpy(alone.copy())
+        self._counts = torch.ones(vocabulary)
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embed texts: ids and mask int `[batch, length]` to unit-length float32 `[batch, d]`."""
+        outputs = self._encoder.token_outputs(input_ids, attention_mask)
+        real = attention_mask.bool()
+        ids = input_ids[real].long()
+        self._sums.index_add_(0, ids, outputs[real])
+        self._counts.index_add_(0, ids, torch.ones(len(ids)))
+        return self._encoder.pool(outputs, attention_mask)
+
+    def table(self) -> NDArray[np.float32]:
+        """Mean output of each token, float32 `[vocabulary, d]`."""
+        means: NDArray[np.float32] = (self._sums / self._counts[:, None]).numpy()
+        return means
+
+
 def vocabulary_tokens(tokenizer: Tokenizer) -> Tokens:
     """Each entry of the vocabulary as a text of its own, with the special tokens around it."""
     frame = tokenizer.encode("a").ids
@@ -54,4 +83,3 @@ def vocabulary_tokens(tokenizer: Tokenizer) -> Tokens:
     ids = np.tile(np.array([frame[0], 0, frame[2]], np.int32), (size, 1))
     ids[:, 1] = np.arange(size)
     return Tokens(ids.reshape(-1), np.arange(0, 3 * size + 1, 3, dtype=np.int64))
-

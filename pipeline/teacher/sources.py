@@ -98,7 +98,7 @@ def describe(source: Source) -> str:
 
 
 def folder_sha256(folder: Path) -> str:
-    """One SHA-256 for a folder: of the lines `<sha256>  <relative path>`, sorted by path (as `sha256sum` prints them)."""
+    """One SHA-256 for a folder: of the lines that `sha256sum` prints for it, sorted by path."""
     lines = [f"{files.sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _sorted_files(folder)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -188,4 +188,6 @@ def _require_safetensors(folder: Path) -> None:
 
 
 def _sorted_files(folder: Path) -> Sequence[Path]:
-    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix()
+    )

@@ -82,7 +82,7 @@ def text_spec() -> ModelSpec:
     """Two lengths at batch 1, and a batch of 4."""
     inputs = tuple(TensorSpec(name, "int32", ("batch", "length")) for name in ("input_ids", "attention_mask"))
     shapes = ({"batch": 1, "length": 8}, {"batch": 1, "length": LENGTH}, {"batch": 4, "length": 8})
-    return ModelSpec(inputs, TensorSpec("sentence_embedding", "float32", ("batch", OUTPUT)), shapes)
+    return ModelSpec(inputs, TensorSpec("sentence_embedding", "float32", ("batch", "width")), shapes)
 
 
 @pytest.fixture

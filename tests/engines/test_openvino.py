@@ -31,7 +31,7 @@ def test_text_encoder_matches_pytorch_at_every_shape_and_twice_the_same_bytes(
         inputs = texts(batch, length)
         expected = reference(text_model, inputs)
         assert fp32.run(inputs) == pytest.approx(expected, abs=2e-2)
-        assert mean_cosine(int8.run(inputs), expected) > 0.99
+        assert mean_cosine(int8.run(inputs), expected) > 0.995
 
 
 def test_image_network_matches_pytorch_and_survives_int8(
@@ -42,4 +42,4 @@ def test_image_network_matches_pytorch_and_survives_int8(
     inputs = images(3)
     expected = reference(image_model, inputs)
     assert mean_cosine(open_session("openvino", tmp_path / "fp32.xml", 1).run(inputs), expected) > 0.999
-    assert mean_cosine(open_session("openvino", tmp_path / "int8.xml", 1).run(inputs), expected) > 0.99
+    assert mean_cosine(open_session("openvino", tmp_path / "int8.xml", 1).run(inputs), expected) > 0.995

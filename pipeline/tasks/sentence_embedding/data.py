@@ -1,0 +1,20 @@
+"""Texts of the task `sentence-embedding`."""
+
+import os
+from pathlib import Path
+
+from pipeline.corpus import docstrings, split, storage, textfiles
+from pipeline.params import ModelParams
+
+LOCK = "requirements.lock"
+
+
+def make_data(params: ModelParams, seed: int, root: Path, out: Path) -> None:
+    """Docstrings of the locked packages, or the user's own texts, split by group."""
+    if params.data.source == "docstrings":
+        where = root / LOCK
+        documents = docstrings.read_documents(where, processes=os.cpu_count() or 1)
+    else:
+        where = root / "data" / "raw"
+        documents = textfiles.read_documents(where)
+    storage.save(split.split(documents, params.data, seed, str(where)), out)

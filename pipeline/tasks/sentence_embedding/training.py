@@ -1,0 +1,166 @@
+"""Distillation, pruning and quantization of a sentence encoder; each step is saved with what it measured."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline import artifacts, files, measures
+from pipeline.compress import distill as distillation
+from pipeline.compress import neurons, vocabulary
+from pipeline.compress import quantize as quantization
+from pipeline.compress.losses import EmbeddingLoss
+from pipeline.compress.training import Schedule, TrainReport
+from pipeline.corpus import storage
+from pipeline.corpus.tokens import Tokens, load_tokenizer, tokenize
+from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
+from pipeline.params import ModelParams
+from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
+from pipeline.tasks.sentence_embedding.judging import judge, torch_encode
+from pipeline.tasks.sentence_embedding.size import describe_size, example
+from pipeline.tasks.sentence_embedding.teacher import VOCABULARY, load_labels
+
+
+def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+    """Start from the teacher's vocabulary, then learn its embeddings of the training texts."""
+    torch.manual_seed(seed)
+    tokens, targets = load_labels(paths)
+    table = artifacts.load_tensors(paths.teacher / VOCABULARY)["embeddings"].astype(np.float32)
+    student, settings = params.student, params.distill
+    model = TextEncoder(
+        TextEncoderConfig(
+            len(table),
+            student.embedding_dim,
+            student.hidden_dim,
+            student.heads,
+            (student.ffn_dim,) * student.layers,
+            student.max_tokens,
+            targets.shape[1],
+        )
+    )
+    kept = distillation.start_from_teacher(model, table, np.bincount(tokens.ids, minlength=len(table)))
+    schedule = Schedule(
+        distillation.steps_of(settings.epochs, len(tokens), settings.batch_size),
+        settings.learning_rate,
+        settings.warmup_fraction,
+        settings.weight_decay,
+    )
+    trained = _train(model, params, tokens, targets, schedule, seed, "distill")
+    return _save(model, params, paths, paths.teacher / TOKENIZER, out, trained, {"start_variance_kept": kept})
+
+
+def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+    """Cut vocabulary rows and feed-forward neurons, then recover on the same texts."""
+    torch.manual_seed(seed)
+    before = artifacts.load_model(paths.student)
+    old = load_tokenizer(paths.student / TOKENIZER)
+    tokens, targets = load_labels(paths)
+    if params.prune.vocabulary_min_count:
+        rows = vocabulary.rows_to_keep(tokens, old, params.prune.vocabulary_min_count)
+        tokenizer = vocabulary.prune_tokenizer(old, rows)
+        tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, params.distill.max_tokens)
+    else:
+        rows, tokenizer = np.arange(before.config.vocabulary), old
+    model = neurons.prune_encoder(before, rows, params.prune.ffn_ratio)
+    schedule = Schedule(
+        distillation.steps_of(params.prune.epochs, len(tokens), params.distill.batch_size),
+        params.prune.learning_rate,
+        params.distill.warmup_fraction,
+        params.distill.weight_decay,
+    )
+    trained = _train(model, params, tokens, targets, schedule, seed + 1, "prune: recovery")
+    path = out / TOKENIZER
+    tokenizer.no_truncation()
+    tokenizer.save(str(path))
+    report = _save(
+        model,
+        params,
+        paths,
+        path,
+        out,
+        trained,
+        {"vocabulary_before": before.config.vocabulary, "vocabulary": len(rows)},
+    )
+    return _with_gains(report, before, model, files.read_json(paths.student / REPORT))
+
+
+def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+    """Fine-tune with rounded weights and leave real texts to calibrate on."""
+    torch.manual_seed(seed)
+    model = artifacts.load_model(paths.pruned)
+    tokenizer = load_tokenizer(paths.pruned / TOKENIZER)
+    texts = storage.load_texts(paths.data / storage.TRAIN)
+    tokens = tokenize(texts, tokenizer, params.distill.max_tokens)
+    schedule = Schedule(
+        distillation.steps_of(params.quantize.epochs, len(tokens), params.distill.batch_size),
+        params.quantize.learning_rate,
+        params.distill.warmup_fraction,
+        0.0,
+    )
+    with quantization.int8_weights(model):
+        trained = _train(model, params, tokens, load_labels(paths)[1], schedule, seed + 2, "quantize: fine-tuning")
+    ids, mask = _calibration(tokens, params.quantize.calibration_texts, max(params.export.lengths))
+    artifacts.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
+    return _save(model, params, paths, paths.pruned / TOKENIZER, out, trained, {})
+
+
+def _train(
+    model: nn.Module,
+    params: ModelParams,
+    tokens: Tokens,
+    targets: NDArray[np.float32],
+    schedule: Schedule,
+    seed: int,
+    name: str,
+) -> TrainReport:
+    loss = EmbeddingLoss(params.distill.similarity_weight, params.distill.temperature)
+    return distillation.train_encoder(model, tokens, targets, loss, schedule, params.distill.batch_size, seed, name)
+
+
+def _save(
+    model: TextEncoder,
+    params: ModelParams,
+    paths: ModelLayout,
+    tokenizer: Path,
+    out: Path,
+    trained: TrainReport,
+    more: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    if tokenizer.parent != out:
+        shutil.copyfile(tokenizer, out / TOKENIZER)
+    artifacts.save_model(model, out)
+    measured = judge(torch_encode(model), load_tokenizer(out / TOKENIZER), params, paths)
+    return {**describe_size(model, out / WEIGHTS), "quality": dict(measured), "training": asdict(trained), **more}
+
+
+def _with_gains(
+    report: Mapping[str, Any], before: TextEncoder, after: TextEncoder, old: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Add what pruning gained, and a warning for each measure that did not fall."""
+    timed = measures.latency_ms({"before": before, "after": after}, example())
+    pairs: dict[str, tuple[float, float]] = {
+        key: (old[key], report[key]) for key in ("params", "macs_at_32_tokens", "size_bytes")
+    }
+    pairs["torch_latency_p50_ms"] = (timed["before"], timed["after"])
+    gains = {name: {"before": a, "after": b, "ratio": b / a} for name, (a, b) in pairs.items()}
+    warnings = [
+        f"pruning did not lower {name}: {a:.6g} before, {b:.6g} after" for name, (a, b) in pairs.items() if b >= a
+    ]
+    return {**report, "gains": gains, "warnings": warnings}
+
+
+def _calibration(tokens: Tokens, count: int, length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Texts padded to one length, int32 `[count, length]` each."""
+    ids = np.zeros((min(count, len(tokens)), length), np.int32)
+    mask = np.zeros_like(ids)
+    for row in range(len(ids)):
+        text = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]][:length]
+        ids[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return ids, mask
