@@ -1,7 +1,8 @@
 """Distilling a sentence encoder: the start from the teacher's own vocabulary, then its embeddings as targets."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def start_from_teacher(model: TextEncoder, vocabulary: NDArray[np.float32], coun
 
 
 def train_encoder(
-    model: nn.Module,
+    model: TextEncoder,
     tokens: Tokens,
     targets: NDArray[np.float32],
     loss: EmbeddingLoss,
@@ -57,6 +58,7 @@ def train_encoder(
     batch_size: int,
     seed: int,
     label: str,
+    computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext,
 ) -> TrainReport:
     """Train `model` to give the teacher's embeddings.
 
@@ -64,16 +66,38 @@ def train_encoder(
         model: ids and mask, int32 `[batch, length]`, to unit-length float32 `[batch, d]`; trained in place.
         tokens: the training texts.
         targets: the teacher's embeddings, unit length, float32 `[n, d]`.
+        computing: how the model computes while it is trained, such as `int8_weights`.
 
     Raises:
         StageError: the loss became NaN or infinite.
     """
+    used = np.unique(tokens.ids)
+    position = np.zeros(model.config.vocabulary, np.int32)
+    position[used] = np.arange(len(used))
+    compact = Tokens(position[tokens.ids], tokens.offsets)
 
     def batch_loss(indices: NDArray[np.int64]) -> Tensor:
-        ids, mask = tokens.batch(indices)
+        ids, mask = compact.batch(indices)
         return loss(model(torch.from_numpy(ids), torch.from_numpy(mask)), torch.from_numpy(targets[indices]))
 
-    return train(model, batch_loss, _forever(tokens, batch_size, seed), schedule, label)
+    with _only_rows(model, torch.from_numpy(used)), computing(model):
+        return train(model, batch_loss, _forever(tokens, batch_size, seed), schedule, label)
+
+
+@contextmanager
+def _only_rows(model: TextEncoder, rows: Tensor) -> Iterator[None]:
+    """While the block runs, the token table has only these rows.
+
+    The others get no gradient, but the optimizer would walk over all of them at each step: a third of its time.
+    """
+    table = model.tokens.weight.detach().clone()
+    with torch.no_grad():
+        model.tokens.weight = nn.Parameter(table[rows].clone())
+    try:
+        yield
+    finally:
+        table[rows] = model.tokens.weight.detach()
+        model.tokens.weight = nn.Parameter(table)
 
 
 def steps_of(epochs: float, texts: int, batch_size: int) -> int:

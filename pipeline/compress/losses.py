@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
 # Low enough for a probability of zero, and finite: infinity times zero is NaN.
 _NEVER = -1e4
 

@@ -18,6 +18,7 @@ from pipeline.progress import track
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 _FILES_PER_TASK = 200
+_BLOCKS = ("body", "orelse", "handlers", "finalbody")
 _TESTS = {"test", "tests", "testing", "_testing"}
 
 
@@ -62,11 +63,16 @@ def docstrings(source: str) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in other people's files
         tree = ast.parse(source)
-    for node in ast.walk(tree):
+    # Only statements are walked: expressions hold no docstring and are most of the tree.
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node, clean=False)
             if text:
                 yield text
+        for block in _BLOCKS:
+            pending += getattr(node, block, ())
 
 
 def _read_files(files: list[tuple[str, Path]]) -> list[Document]:

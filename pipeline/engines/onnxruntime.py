@@ -1,8 +1,7 @@
 """Export to ONNX, and int8 with onnxruntime.quantization.
 
-Networks without convolutions are quantized dynamically: weights int8, activations quantized as they come. For
-convolutions ONNX Runtime's dynamic kernels are slower than float, so those networks get fixed activation scales
-from the calibration set.
+Networks without convolutions are quantized dynamically: weights int8, activations quantized as they come. Those
+with convolutions get fixed activation scales from the calibration set, as ONNX Runtime's documentation advises.
 """
 
 import logging

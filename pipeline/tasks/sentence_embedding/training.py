@@ -1,7 +1,8 @@
 """Distillation, pruning and quantization of a sentence encoder; each step is saved with what it measured."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline import artifacts, files, measures
 from pipeline.compress import distill as distillation
@@ -103,24 +103,27 @@ def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> M
         params.distill.warmup_fraction,
         0.0,
     )
-    with quantization.int8_weights(model):
-        trained = _train(model, params, tokens, load_labels(paths)[1], schedule, seed + 2, "quantize: fine-tuning")
+    targets = load_labels(paths)[1]
+    name = "quantize: fine-tuning"
+    trained = _train(model, params, tokens, targets, schedule, seed + 2, name, quantization.int8_weights)
     ids, mask = _calibration(tokens, params.quantize.calibration_texts, max(params.export.lengths))
     artifacts.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
     return _save(model, params, paths, paths.pruned / TOKENIZER, out, trained, {})
 
 
 def _train(
-    model: nn.Module,
+    model: TextEncoder,
     params: ModelParams,
     tokens: Tokens,
     targets: NDArray[np.float32],
     schedule: Schedule,
     seed: int,
     name: str,
+    computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext,
 ) -> TrainReport:
     loss = EmbeddingLoss(params.distill.similarity_weight, params.distill.temperature)
-    return distillation.train_encoder(model, tokens, targets, loss, schedule, params.distill.batch_size, seed, name)
+    batch = params.distill.batch_size
+    return distillation.train_encoder(model, tokens, targets, loss, schedule, batch, seed, name, computing)
 
 
 def _save(
