@@ -12,7 +12,7 @@ export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tensorflow repro report check test test-nightly lock clean
+.PHONY: help setup setup-tensorflow setup-benchmarks repro report check test test-nightly lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,8 +50,8 @@ check: setup ## Lint, format, types and layers
 test: setup ## Run the tests
 	python -m pytest -m "not slow"
 
-setup-tensorflow: setup ## Add TensorFlow, for teachers saved as a SavedModel
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-tensorflow.lock
+setup-tensorflow setup-benchmarks: setup-%: setup ## Add an optional extra: TensorFlow for SavedModel teachers, or what benchmarks/ needs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-$*.lock
 
 test-nightly: setup ## Run all tests, those that take minutes too
 	python -m pytest

@@ -77,6 +77,9 @@ class ModelLayout:
     def quantized(self) -> Path:
         return self._base / "quantized"
 
+    def loss_curve(self, step: str) -> Path:
+        return self._base / "curves" / f"{step}.csv"
+
     def export(self, engine: Engine) -> Path:
         return self._base / "export" / engine
 

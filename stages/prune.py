@@ -3,27 +3,13 @@
 python -m stages.prune docs-embed
 """
 
-import time
-
 from pipeline import stage
-from pipeline.files import new_folder, write_json
-from pipeline.layout import REPORT, Layout
-from pipeline.params_file import load_params
-from pipeline.progress import note
-from pipeline.tasks import task
+from pipeline.training_stage import run_step
 
 
 def run(model: str) -> None:
-    """Write artifacts/<model>/pruned/."""
-    layout = Layout()
-    params = load_params(layout.params).params
-    paths = layout.model(model)
-    started = time.monotonic()
-    with new_folder(paths.pruned) as out:
-        report = task(params.models[model].task).prune(params.models[model], params.seed, paths, out)
-        write_json(out / REPORT, {**report, "seconds": time.monotonic() - started})
-    for warning in report.get("warnings", ()):
-        note(f"warning: {warning}")
+    """Write artifacts/<model>/pruned/ and the loss curve."""
+    run_step(model, "prune", lambda task: task.prune, lambda paths: paths.pruned)
 
 
 if __name__ == "__main__":

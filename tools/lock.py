@@ -14,15 +14,17 @@ OVERRIDES = "typing-extensions>=4.15\n"
 # uv takes 1.3.1, which pip refuses.
 CONSTRAINTS = "backports-strenum==1.2.8\n"
 # What torch's CUDA build adds is no part of the lock: torch is installed first, by its version alone.
+OPTIONAL = ("tensorflow", "benchmarks")
 CUDA_PREFIXES = ("nvidia-", "triton", "cuda-")
 
 
 def main() -> None:
-    """Write requirements.lock and requirements-tensorflow.lock, the extra's packages."""
+    """Write requirements.lock, and for each optional extra a lock of what it adds."""
     base = resolve("dev")
     (ROOT / "requirements.lock").write_text("".join(base), encoding="utf-8")
-    extra = [line for line in resolve("dev", "tensorflow") if line not in base]
-    (ROOT / "requirements-tensorflow.lock").write_text("".join(extra), encoding="utf-8")
+    for extra in OPTIONAL:
+        added = [line for line in resolve("dev", extra) if line not in base]
+        (ROOT / f"requirements-{extra}.lock").write_text("".join(added), encoding="utf-8")
 
 
 def resolve(*extras: str) -> list[str]:

@@ -49,4 +49,4 @@ def int8_weights(model: TextEncoder) -> Iterator[TextEncoder]:
             original = module.parametrizations["weight"].original.detach().clone()  # type: ignore[index, union-attr]
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
             with torch.no_grad():
-                module.weight.copy_(original)  # type: ignore[union-attr, operator]
+                module.weight.copy_(original)  # type: ignore[operator]

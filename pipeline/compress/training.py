@@ -42,13 +42,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training run did."""
+    """What a training run did; `loss_first` and `loss_last` are means over the first and last twentieth."""
 
     steps: int
     texts: int
     seconds: float
     loss_first: float
     loss_last: float
+    losses: tuple[float, ...]
 
 
 def train(
@@ -93,15 +94,9 @@ def train(
         optimizer.step()
         texts += len(indices)
     model.eval()
-    tail = losses[-max(1, len(losses) // 20) :]
-    head = losses[: max(1, len(losses) // 20)]
-    return TrainReport(
-        schedule.steps,
-        texts,
-        time.monotonic() - started,
-        float(np.mean(head)) if head else 0.0,
-        float(np.mean(tail)) if tail else 0.0,
-    )
+    edge = max(1, len(losses) // 20)
+    first, last = (float(np.mean(part)) if part else 0.0 for part in (losses[:edge], losses[-edge:]))
+    return TrainReport(schedule.steps, texts, time.monotonic() - started, first, last, tuple(losses))
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -14,6 +14,8 @@ from pipeline.params import DataParams
 _PASSAGE_SHARE = 0.2
 # A group larger than this share of all texts is never held out: it would take the training set with it.
 _MAX_HELD_OUT_SHARE = 0.04
+# Where there are few groups, one of about the mean size may be.
+_MAX_HELD_OUT_MEANS = 1.5
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,12 @@ def _assign(documents: Sequence[Document], fraction: float, seed: int) -> tuple[
     order = sorted(counts, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).hexdigest())
     evaluation: list[str] = []
     taken = 0
+    largest = total * max(_MAX_HELD_OUT_SHARE, _MAX_HELD_OUT_MEANS / max(len(counts), 1))
     for group in order:
-        if taken >= fraction * total:
+        # Validation and held-out texts need a group each.
+        if taken >= fraction * total and len(evaluation) > 1:
             break
-        if counts[group] <= max(_MAX_HELD_OUT_SHARE * total, total * fraction / 2 if len(counts) < 10 else 0):
+        if counts[group] <= largest and len(evaluation) < len(counts) - 1:
             evaluation.append(group)
             taken += counts[group]
     validation = set(evaluation[::6]) if len(evaluation) > 1 else set()

@@ -33,7 +33,7 @@ def load_texts(path: Path) -> list[str]:
     Raises:
         IntegrityError: the file is missing or damaged.
     """
-    return [row["text"] for row in _read(path)]
+    return [row["text"] for row in _read(path, {"text"})]
 
 
 def load_pairs(path: Path) -> list[Passage]:
@@ -42,7 +42,7 @@ def load_pairs(path: Path) -> list[Passage]:
     Raises:
         IntegrityError: the file is missing or damaged.
     """
-    return [Passage(row["summary"], row["body"]) for row in _read(path)]
+    return [Passage(row["summary"], row["body"]) for row in _read(path, {"summary", "body"})]
 
 
 def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
@@ -50,10 +50,14 @@ def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path, keys: set[str]) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8") as stream:
-            return [json.loads(line) for line in stream]
+            rows = [json.loads(line) for line in stream]
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row, dict) or row.keys() != keys:
+                raise ValueError(f"line {number} has not the keys {', '.join(sorted(keys))}")
+        return rows
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing: run `dvc repro` (or `dvc pull`) first") from error
     except ValueError as error:

@@ -65,7 +65,7 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=_percent, number=_number, whole="{:,}".format, megabytes=_megabytes)
+    environment.filters.update(percent=_percent, number=_number, whole=_whole, megabytes=_megabytes)
     engines = [
         _engine(engine, variant, params, model, variants, results)
         for engine in Engine
@@ -145,6 +145,10 @@ def _percent(fraction: float | None) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _megabytes(size_bytes: int | None) -> str:

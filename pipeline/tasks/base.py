@@ -30,7 +30,7 @@ class Task(Protocol):
     """A kind of product; every stage that is not the same for all asks it.
 
     A stage gives a folder `out` that is moved to its final name when the method returns. Methods that return a mapping
-    return the content of `report.json`.
+    return the content of `report.json`, and those that train also `losses`, one a step.
     """
 
     def make_data(self, params: ModelParams, seed: int, root: Path, out: Path) -> None:

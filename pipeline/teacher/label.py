@@ -76,6 +76,7 @@ class ContextualMeans:
 
 def vocabulary_tokens(tokenizer: Tokenizer) -> Tokens:
     """Each entry of the vocabulary as a text of its own, with the special tokens around it."""
+    tokenizer.no_padding()
     frame = tokenizer.encode("a").ids
     if len(frame) != 3:
         raise StageError(f"the tokenizer makes {len(frame)} tokens of one letter, 3 were expected (start, letter, end)")

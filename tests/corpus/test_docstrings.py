@@ -6,7 +6,7 @@ import pytest
 from pipeline.corpus import docstrings
 from pipeline.errors import InputError
 
-_LOCK = Path("requirements.lock")
+_LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
 def test_docstrings_of_module_classes_and_functions_are_found() -> None:

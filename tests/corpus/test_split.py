@@ -20,7 +20,8 @@ def _documents(groups: int = 40, each: int = 12) -> list[Document]:
     rng = random.Random(0)
 
     def sentence() -> str:
-        text = " ".join(rng.choices(_WORDS[:4], k=4))
+        shared = rng.random() < 0.5
+        text = " ".join(rng.choices(_WORDS[:4] if shared else _WORDS, k=4 if shared else 8))
         return rng.choice([text, text.upper(), text.replace(" ", "  ")])
 
     made = []
@@ -76,15 +77,17 @@ def test_texts_of_a_split_are_unique() -> None:
 
 
 def test_summaries_and_bodies_of_retrieval_are_each_unique() -> None:
-    repeated = [
-        Document(d.group, d.sentences, Passage(d.passage.summary, "the same body of everything"))
-        for d in _documents()
-        if d.passage
-    ]
-    corpus = split(_documents() + repeated, _params(), 3, "here")
+    documents = _documents()
+    shared = "the same body of everything and nothing that any group calls its own"
+    for i, group in enumerate(sorted({d.group for d in documents})):
+        # In each group its own summaries for one body, and one summary for other bodies; bodies differ by group.
+        pairs = [Passage(f"summary {i} {j} of it", f"{shared} {i}") for j in range(9)]
+        pairs += [Passage(f"one summary {i} for all", f"body {i} {j} of it") for j in range(9)]
+        documents += [Document(group, (), pair) for pair in pairs]
+    corpus = split(documents, _params(retrieval_pairs=50), 3, "here")
     summaries = {key(pair.summary) for pair in corpus.retrieval}
     bodies = {key(pair.body) for pair in corpus.retrieval}
-    assert len(summaries) == len(bodies) == len(corpus.retrieval) == 10
+    assert len(summaries) == len(bodies) == len(corpus.retrieval) == 50
 
 
 def test_a_seed_gives_the_same_split_and_another_seed_another() -> None:
@@ -96,6 +99,13 @@ def test_a_seed_gives_the_same_split_and_another_seed_another() -> None:
 def test_sizes_are_kept_to() -> None:
     corpus = split(_documents(), _params(max_train_texts=50, validation_texts=5, heldout_texts=7), 3, "here")
     assert (len(corpus.train), len(corpus.validation), len(corpus.heldout)) == (50, 5, 7)
+
+
+@pytest.mark.parametrize("groups", [3, 6, 10, 24])
+def test_a_few_groups_of_one_size_fill_every_split(groups: int) -> None:
+    corpus = split(_documents(groups, each=120 // groups), _params(), 3, "here")
+    assert all(corpus.groups[name] for name in ("train", "validation", "heldout"))
+    assert len(corpus.groups["train"]) >= groups / 3
 
 
 def test_all_splits_that_are_too_small_are_named() -> None:

@@ -58,7 +58,7 @@ def test_all_broken_lines_and_encodings_are_named_together(tmp_path: Path) -> No
 def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
     good = json.dumps({"text": "A line\u2028separator is no new line."}, ensure_ascii=False)
     (tmp_path / "a.jsonl").write_text(f"{good}\n{good}\n{{\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"a\.jsonl:3: "):
+    with pytest.raises(InputError, match=r"unreadable text:\n  \S+a\.jsonl:3: "):
         read_documents(tmp_path)
 
 

@@ -19,8 +19,8 @@ def test_clean_drops_markup_and_folds_white_space(markup: str, plain: str) -> No
 
 
 def test_sentences_have_4_to_60_words_that_are_letters() -> None:
-    long = "word " * 60 + "end."
-    text = f"Too short here. This one has five words. 12 34 56 78 90 are numbers. Another sentence that is kept. {long}"
+    long = "Word " * 60 + "end."
+    text = f"Too short here. This one has five words. A 12 34 56 78 90 number. Another sentence that is kept. {long}"
     assert list(split_sentences(text)) == ["This one has five words.", "Another sentence that is kept."]
 
 

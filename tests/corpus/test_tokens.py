@@ -61,7 +61,9 @@ def test_by_length_covers_each_text_once_within_the_budget(budget: int) -> None:
     batches = list(by_length(tokens, budget))
     assert sorted(np.concatenate(batches).tolist()) == list(range(50))
     assert all(len(b) == 1 or len(b) * tokens.lengths[b].max() <= budget for b in batches)
-    assert [tokens.lengths[b].max() for b in batches] == sorted((tokens.lengths[b].max() for b in batches), reverse=True)
+    assert [tokens.lengths[b].max() for b in batches] == sorted(
+        (tokens.lengths[b].max() for b in batches), reverse=True
+    )
 
 
 def test_no_texts_make_no_batches() -> None:

@@ -34,8 +34,8 @@ TINY: dict[str, Any] = {
         "holdout_fraction": 0.45,
     },
     "teacher": {"sources": [{"path": TEACHER}], "batch_tokens": 8192},
-    "student": {"embedding_dim": 16, "hidden_dim": 32, "layers": 1, "heads": 2, "ffn_dim": 64},
-    "distill": {"epochs": 1, "batch_size": 16, "max_tokens": 48},
+    "student": {"embedding_dim": 16, "hidden_dim": 32, "layers": 1, "heads": 2, "ffn_dim": 64, "max_tokens": 48},
+    "distill": {"epochs": 1, "batch_size": 16, "max_tokens": 32},
     "prune": {"epochs": 0.2},
     "quantize": {"epochs": 0.2, "calibration_texts": 16},
     "export": {"lengths": [16, 32], "batch": 2},
@@ -90,12 +90,12 @@ class Fleet:
         return self._run("-m", f"stages.{name}", *arguments)
 
     def bardlet(self, *arguments: str) -> Done:
-        return self._run("-m", "pipeline.cli", *arguments) if _is_runnable() else self._run("-c", _CLI, *arguments)
+        return self._run("-c", "import sys; from pipeline.cli import main; sys.exit(main())", *arguments)
 
     def start(self, stage: str) -> "subprocess.Popen[bytes]":
         """A stage of the model that runs in the background."""
         command = [sys.executable, "-m", f"stages.{stage}", MODEL]
-        return subprocess.Popen(command, cwd=self.root, env=environment(self.root), stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, cwd=self.root, env=environment(), stderr=subprocess.DEVNULL)
 
     def set(self, key: str, value: object) -> None:
         """Change `models.<MODEL>.<key>` in params.yaml as a person would: only its line differs."""
@@ -113,9 +113,105 @@ class Fleet:
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.root,
-            env=environment(self.root),
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=900,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+
+def environment() -> dict[str, str]:
+    """What the commands see: `python` is the one that runs the tests, and git and DVC know no other user."""
+    # As on a user's machine, where byte code lies beside the sources that stages depend on.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {
+        **inherited,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "tester",
+        "GIT_AUTHOR_EMAIL": "tester@localhost",
+        "GIT_COMMITTER_NAME": "tester",
+        "GIT_COMMITTER_EMAIL": "tester@localhost",
+    }
+
+
+def edit_params(path: Path, change: Callable[[Any], None]) -> None:
+    """Load a params.yaml, change it and write it back with its comments."""
+    yaml = YAML()
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    change(params)
+    with path.open("w", encoding="utf-8") as stream:
+        yaml.dump(params, stream)
+
+
+def write(root: Path, tiny_teacher: Callable[[Path], str]) -> Fleet:
+    """Write everything that a checkout holds, as a git and DVC repository with one commit."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for folder in ("pipeline", "stages"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+    for name in ("dvc.yaml", "params.yaml", "requirements.lock", ".dvcignore", ".gitignore", "data/raw/README.md"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, root / name)
+    for name in (".dvc/config", ".dvc/.gitignore"):
+        (root / ".dvc").mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, root / name)
+    tiny_teacher(root / TEACHER)
+    write_texts(root / "data" / "raw")
+    edit_params(root / "params.yaml", lambda params: shrink(params, sha256(root / TEACHER / "model.safetensors")))
+    git(root, "init", "--quiet")
+    commit(root)
+    return Fleet(root)
+
+
+def shrink(params: Any, teacher_sha256: str) -> None:
+    """Make the shipped params.yaml that of the tiny fleet."""
+    params["fleet"] = [MODEL]
+    for other in [name for name in params["models"] if name != MODEL]:
+        del params["models"][other]
+    for block, values in TINY.items():
+        params["models"][MODEL][block].update(values)
+    params["models"][MODEL]["teacher"]["sha256"] = teacher_sha256
+    params["benchmark"].update(BENCHMARK)
+
+
+def write_texts(folder: Path) -> None:
+    """Real English: paragraphs of SciPy's docstrings, neighbours in the same file."""
+    paragraphs = [paragraph for paragraph, _ in zip(_paragraphs(), range(PARAGRAPHS), strict=False)]
+    size = PARAGRAPHS // TEXT_FILES
+    for index in range(TEXT_FILES):
+        mine = paragraphs[index * size : (index + 1) * size]
+        (folder / f"part{index}.txt").write_text("\n\n".join(mine) + "\n", encoding="utf-8")
+
+
+def _paragraphs() -> Iterator[str]:
+    seen: set[Passage] = set()
+    for path in python_files("scipy", metadata.version("scipy"), ROOT / "requirements.lock"):
+        for text in docstrings(path.read_text(encoding="utf-8")):
+            document = read_docstring("scipy", text)
+            if document and document.passage and document.passage not in seen:
+                seen.add(document.passage)
+                yield f"{document.passage.summary} {document.passage.body}"
+
+
+def commit(root: Path) -> None:
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "the fleet")
+
+
+def git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=root, env=environment(), check=True, capture_output=True)
+
+
+def copy(fleet: Fleet, root: Path) -> Fleet:
+    """A workspace of its own for a test that changes it."""
+    shutil.copytree(fleet.root, root, symlinks=True)
+    return Fleet(root)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` with its content."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -63,7 +63,7 @@ def variants() -> dict[str, Any]:
             {
                 "step": step,
                 "params": p,
-                "macs": m,
+                "macs_at_32_tokens": m,
                 "size_bytes": b,
                 "quality": _quality(fidelity, recall, recall + 0.24),
             }

@@ -26,7 +26,10 @@ class SentenceEmbedding:
 
     def evaluate(self, encode: Encode, params: ModelParams, paths: ModelLayout) -> Mapping[str, float]:
         """Fidelity to the teacher on held-out sentences, and recall on the retrieval pairs."""
-        return judging.judge(encode, load_tokenizer(paths.quantized / TOKENIZER), params, paths)
+        tokenizer = load_tokenizer(paths.quantized / TOKENIZER)
+        # As on the device: an export ends at its longest shape, whatever the student could take.
+        longest = min(params.student.max_tokens, max(params.export.lengths))
+        return judging.judge(encode, tokenizer, params, paths, longest)
 
     def teacher_quality(self, paths: ModelLayout) -> Mapping[str, float]:
         """As the teacher stage measured it."""

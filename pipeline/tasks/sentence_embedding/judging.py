@@ -19,10 +19,15 @@ from pipeline.teacher import label
 EVALUATION = "evaluation.safetensors"
 
 
-def judge(encode: Encode, tokenizer: Tokenizer, params: ModelParams, paths: ModelLayout) -> Mapping[str, float]:
-    """Fidelity to the teacher on held-out sentences, and recall on the retrieval pairs where there are any."""
+def judge(
+    encode: Encode, tokenizer: Tokenizer, params: ModelParams, paths: ModelLayout, max_tokens: int | None = None
+) -> Mapping[str, float]:
+    """Fidelity to the teacher on held-out sentences, and recall on the retrieval pairs where there are any.
+
+    `max_tokens` is where texts are cut: by default where the student ends.
+    """
     wanted = artifacts.load_tensors(paths.teacher / EVALUATION)
-    tokens = evaluation_tokens(paths.data, tokenizer, params.student.max_tokens)
+    tokens = evaluation_tokens(paths.data, tokenizer, max_tokens or params.student.max_tokens)
     given: dict[str, NDArray[np.float32]] = {
         name: encode(examples(tokens[name])) for name in ("heldout", "summaries", "bodies") if name in tokens
     }

@@ -139,7 +139,10 @@ def _save(
         shutil.copyfile(tokenizer, out / TOKENIZER)
     artifacts.save_model(model, out)
     measured = judge(torch_encode(model), load_tokenizer(out / TOKENIZER), params, paths)
-    return {**describe_size(model, out / WEIGHTS), "quality": dict(measured), "training": asdict(trained), **more}
+    training = asdict(trained)
+    losses = training.pop("losses")
+    size = describe_size(model, out / WEIGHTS)
+    return {**size, "quality": dict(measured), "training": training, "losses": list(losses), **more}
 
 
 def _with_gains(
