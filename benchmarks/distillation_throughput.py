@@ -1,4 +1,4 @@
-"""Distillation throughput: this build's training loop against sentence-transformers' own trainer, alternated in one run.
+"""Distillation throughput: this training loop against sentence-transformers' own trainer, alternated in one run.
 
     python -m benchmarks.distillation_throughput [--rounds 3] [--texts 6400]
 
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.losses import MSELoss
 from tokenizers import Tokenizer
@@ -76,12 +77,14 @@ def main() -> None:
     ours, theirs = [], []
     for number in range(arguments.rounds):
         ours.append(arguments.texts / run_ours(build(params, vocabulary), params, tokens, targets))
-        module = StudentModule(build(params, vocabulary), load_tokenizer(paths.teacher / TOKENIZER), params.distill.max_tokens)
+        module = StudentModule(
+            build(params, vocabulary), load_tokenizer(paths.teacher / TOKENIZER), params.distill.max_tokens
+        )
         theirs.append(arguments.texts / run_theirs(module, params, texts, targets[: arguments.texts]))
         print(f"round {number + 1}: {ours[-1]:.0f} against {theirs[-1]:.0f} texts/s, {ours[-1] / theirs[-1]:.2f} times")
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     print(f"median: {statistics.median(ours):.0f} against {statistics.median(theirs):.0f} texts/s, ", end="")
-    print(f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f}), {torch.get_num_threads()} threads")
+    print(f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def build(params: ModelParams, vocabulary: int) -> TextEncoder:
@@ -91,7 +94,7 @@ def build(params: ModelParams, vocabulary: int) -> TextEncoder:
     return TextEncoder(TextEncoderConfig(vocabulary, s.embedding_dim, s.hidden_dim, s.heads, ffn, s.max_tokens, 384))
 
 
-def run_ours(model: TextEncoder, params: ModelParams, tokens: Tokens, targets: np.ndarray[Any, np.dtype[np.float32]]) -> float:
+def run_ours(model: TextEncoder, params: ModelParams, tokens: Tokens, targets: NDArray[np.float32]) -> float:
     loss = EmbeddingLoss(params.distill.similarity_weight, params.distill.temperature)
     batch = params.distill.batch_size
     schedule = Schedule(len(tokens) // batch, params.distill.learning_rate, 0.05, params.distill.weight_decay)
@@ -100,9 +103,7 @@ def run_ours(model: TextEncoder, params: ModelParams, tokens: Tokens, targets: n
     return time.perf_counter() - start
 
 
-def run_theirs(
-    module: StudentModule, params: ModelParams, texts: list[str], targets: np.ndarray[Any, np.dtype[np.float32]]
-) -> float:
+def run_theirs(module: StudentModule, params: ModelParams, texts: list[str], targets: NDArray[np.float32]) -> float:
     model = SentenceTransformer(modules=[module], device="cpu")
     data = Dataset.from_dict({"text": texts, "label": targets.tolist()})
     with tempfile.TemporaryDirectory() as folder:

@@ -95,6 +95,10 @@ class ModelLayout:
         return self._base / "verify.json"
 
     @property
+    def metrics(self) -> Path:
+        return self._base / "metrics.json"
+
+    @property
     def fleet_entry(self) -> Path:
         return self.root / "artifacts" / "fleet" / self.model
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Embeddings = NDArray[np.float32]
 
@@ -22,6 +21,9 @@ def fidelity_spearman(student: Embeddings, teacher: Embeddings) -> float:
     """
     if len(student) != len(teacher) or len(student) < 3:
         raise ValueError(f"fidelity needs the same texts, at least 3: {len(student)} and {len(teacher)} given")
+    # Slow to import, and few who import this module rank anything.
+    from scipy.stats import rankdata
+
     pairs = np.triu_indices(len(student), k=1)
     ranks = [rankdata((rows @ rows.T)[pairs]) for rows in (student, teacher)]
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -64,6 +64,15 @@ def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping
     }
 
 
+def figures(report: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The figures of verify.json by engine and variant, since `dvc metrics show` leaves lists out."""
+    nested: dict[str, dict[str, dict[str, Any]]] = {}
+    for entry in report["variants"]:
+        shown = {key: entry[key] for key in ("size_bytes", "mean_cosine", "max_abs_error")}
+        nested.setdefault(entry["engine"], {})[entry["variant"]] = {**shown, **entry["quality"]}
+    return nested
+
+
 def compare(given: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: Tolerance) -> dict[str, Any]:
     """Differences of two runs over the same inputs, rows of unit length, and what is out of tolerance."""
     if not np.isfinite(given).all():

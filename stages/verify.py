@@ -9,7 +9,7 @@ from pipeline.files import new_folder, write_json
 from pipeline.layout import Layout
 from pipeline.params_file import load_params
 from pipeline.tasks import task
-from pipeline.verify import verify_model
+from pipeline.verify import figures, verify_model
 
 
 def run(model: str) -> None:
@@ -26,6 +26,7 @@ def run(model: str) -> None:
             for name, array in c.inputs.items()
         }
         save_tensors(inputs, out / paths.fleet_inputs.name)
+    write_json(paths.metrics, figures(report))
     write_json(paths.verify, report)
 
 

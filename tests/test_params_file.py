@@ -45,6 +45,12 @@ def line_of(path: Path, text: str) -> int:
     return next(number for number, line in enumerate(lines, start=1) if text in line)
 
 
+def shipped_line(key: str) -> str:
+    """The first line of the shipped file that sets `key`, whatever the value: values are tuned."""
+    text = SHIPPED.read_text(encoding="utf-8")
+    return next(line for line in text.splitlines(keepends=True) if line.lstrip().startswith(f"{key}:"))
+
+
 def the_problem(path: Path, at: str, key: str) -> str:
     """The only problem, which must stand in the line that contains `at` and name `key`."""
     problems = problems_of(path)
@@ -80,7 +86,7 @@ def test_line_names_where_a_key_is_written(key: str, text: str) -> None:
 def test_all_problems_are_reported_together_in_the_order_of_the_file(edited: Edit) -> None:
     path = edited(
         ("- docs-embed", "- docs-embd"),
-        ("ffn_ratio: 0.25", "ratoi: 0.25"),
+        ("ffn_ratio:", "ratoi:"),
         ("layers: 3", "layers: three"),
         ("p95_ms: 10", "p95_ms: -1"),
         ("seed: 7", "seed: 7\nseed: 8"),
@@ -96,7 +102,7 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(edited: Edi
 
 
 def test_a_misspelt_key_is_one_problem_with_a_suggestion(edited: Edit) -> None:
-    path = edited(("ffn_ratio: 0.25", "ratoi: 0.25"))
+    path = edited(("ffn_ratio:", "ratoi:"))
     assert the_problem(path, "ratoi", f"{MODEL}.prune.ratoi") == "unknown key, did you mean 'ffn_ratio'?"
 
 
@@ -182,7 +188,7 @@ def test_a_missing_key_names_its_block(edited: Edit) -> None:
 
 
 def test_exponents_are_numbers_as_for_dvc(edited: Edit) -> None:
-    path = edited(("learning_rate: 0.002", "learning_rate: 2e-3"))
+    path = edited((shipped_line("learning_rate"), "      learning_rate: 2e-3\n"))
     assert load_params(path).params.models["docs-embed"].distill.learning_rate == 0.002
 
 

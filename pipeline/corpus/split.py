@@ -10,8 +10,9 @@ from pipeline.corpus.texts import Document, Passage
 from pipeline.errors import InputError
 from pipeline.params import DataParams
 
-# Passages are what retrieval must embed; sentences are what queries look like.
-_PASSAGE_SHARE = 0.2
+# Passages are what retrieval must embed, sentences what queries look like. A fifth was too little: with the teacher's own
+# embeddings of the passages 86 % of its recall was kept, with the student's 82 %.
+_PASSAGE_SHARE = 0.4
 # A group larger than this share of all texts is never held out: it would take the training set with it.
 _MAX_HELD_OUT_SHARE = 0.04
 # Where there are few groups, one of about the mean size may be.

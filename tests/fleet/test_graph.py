@@ -114,8 +114,8 @@ def test_metrics_show_has_latency_and_quality(fleet: Fleet) -> None:
     files = json.loads(done.out)[""]["data"]
     latency = files["artifacts/benchmark/metrics.json"]["data"][MODEL]["tflite"]["int8"]
     assert latency["latency_p95_ms"] > 0
-    steps = files[f"artifacts/{MODEL}/verify.json"]["data"]["steps"]
-    assert [step["step"] for step in steps] == ["teacher", "distill", "prune", "quantize"]
+    verified = files[f"artifacts/{MODEL}/metrics.json"]["data"]["openvino"]["fp32"]
+    assert {"size_bytes", "fidelity_spearman", "recall_at_1", "recall_at_10"} <= set(verified)
 
 
 def test_plots_show_draws_the_loss_of_every_training_step(fleet: Fleet, tmp_path: Path) -> None:
@@ -130,9 +130,8 @@ def test_params_diff_names_what_was_edited(own: Fleet) -> None:
     own.set("distill.learning_rate", 0.25)
     done = own.dvc("params", "diff", "--json")
     assert done.code == 0, done.error
-    assert json.loads(done.out) == {
-        "params.yaml": {f"models.{MODEL}.distill.learning_rate": {"old": 0.0015, "new": 0.25}}
-    }
+    (changed,) = json.loads(done.out)["params.yaml"].items()
+    assert (changed[0], changed[1]["new"]) == (f"models.{MODEL}.distill.learning_rate", 0.25)
 
 
 def test_an_experiment_changes_a_parameter_and_trains_with_it(own: Fleet) -> None:
