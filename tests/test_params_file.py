@@ -87,7 +87,7 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(edited: Edi
     path = edited(
         ("- docs-embed", "- docs-embd"),
         ("ffn_ratio:", "ratoi:"),
-        ("layers: 3", "layers: three"),
+        ("layers: 2", "layers: three"),
         ("p95_ms: 10", "p95_ms: -1"),
         ("seed: 7", "seed: 7\nseed: 8"),
     )
@@ -126,8 +126,8 @@ def test_unknown_keys_of_closed_mappings_are_suggested_too(
 
 
 def test_a_duplicate_key_names_both_lines(edited: Edit) -> None:
-    path = edited(("      layers: 3\n", "      layers: 3\n      layers: 4\n"))
-    first, second = line_of(path, "layers: 3"), line_of(path, "layers: 4")
+    path = edited(("      layers: 2\n", "      layers: 2\n      layers: 4\n"))
+    first, second = line_of(path, "layers: 2"), line_of(path, "layers: 4")
     message = the_problem(path, "layers: 4", f"{MODEL}.student.layers")
     assert message == f"written twice, in line {first} and in line {second}: keep one"
 
@@ -135,12 +135,12 @@ def test_a_duplicate_key_names_both_lines(edited: Edit) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ("layers: 3", "layers: 3.5", f"{MODEL}.student.layers", "is 3.5; expected a whole number"),
-        ("layers: 3", "layers: '3'", f"{MODEL}.student.layers", "is the text '3'; expected a whole number"),
-        ("layers: 3", "layers: true", f"{MODEL}.student.layers", "is true; expected a whole number"),
-        ("layers: 3", "layers: 0", f"{MODEL}.student.layers", "is 0; expected a number > 0"),
-        ("layers: 3", "layers:", f"{MODEL}.student.layers", "is empty; expected a whole number"),
-        ("layers: 3", "layers: [3]", f"{MODEL}.student.layers", "is a list; expected a whole number"),
+        ("layers: 2", "layers: 3.5", f"{MODEL}.student.layers", "is 3.5; expected a whole number"),
+        ("layers: 2", "layers: '3'", f"{MODEL}.student.layers", "is the text '3'; expected a whole number"),
+        ("layers: 2", "layers: true", f"{MODEL}.student.layers", "is true; expected a whole number"),
+        ("layers: 2", "layers: 0", f"{MODEL}.student.layers", "is 0; expected a number > 0"),
+        ("layers: 2", "layers:", f"{MODEL}.student.layers", "is empty; expected a whole number"),
+        ("layers: 2", "layers: [3]", f"{MODEL}.student.layers", "is a list; expected a whole number"),
         ("lengths: [16, 32, 64, 128]", "lengths: 32", f"{MODEL}.export.lengths", "is 32; expected a list"),
         ("source: docstrings", "source: web", f"{MODEL}.data.source",
          "is the text 'web'; expected 'docstrings' or 'text'"),
@@ -182,7 +182,7 @@ def test_a_missing_budget_must_be_written_as_none(edited: Edit) -> None:
 
 
 def test_a_missing_key_names_its_block(edited: Edit) -> None:
-    path = edited(("      heads: 4\n", ""))
+    path = edited(("      heads: 5\n", ""))
     message = the_problem(path, "    student:", f"{MODEL}.student.heads")
     assert message.startswith(f"missing from the block in line {line_of(path, '    student:')}")
 
@@ -195,7 +195,7 @@ def test_exponents_are_numbers_as_for_dvc(edited: Edit) -> None:
 def test_merged_blocks_are_no_duplicates_and_keep_their_lines(edited: Edit) -> None:
     path = edited(
         ("onnxruntime: {p95_ms: 8, size", "onnxruntime: &same {p95_ms: 8, size"),
-        ("openvino: {p95_ms: 8, size_bytes: 3700000, memory_bytes: 600000000}", "openvino: {<<: *same, p95_ms: 9}"),
+        ("openvino: {p95_ms: 8, size_bytes: 3700000, memory_bytes: 256000000}", "openvino: {<<: *same, p95_ms: 9}"),
     )
     loaded = load_params(path)
     openvino = loaded.params.models["docs-embed"].budgets.openvino
@@ -229,7 +229,7 @@ def test_names_of_models_are_plain_and_free(edited: Edit, name: str) -> None:
         ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 256]", "student.max_tokens", "export.lengths goes up to 256"),
         ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 32]", "export.lengths", "has 32 more than once"),
         ("max_tokens: 64", "max_tokens: 512", "distill.max_tokens", "but the student takes 128"),
-        ("heads: 4", "heads: 5", "student", "hidden_dim 128 is not a multiple of heads 5"),
+        ("heads: 5", "heads: 7", "student", "hidden_dim 160 is not a multiple of heads 7"),
         ("retrieval_pairs: 2500", "retrieval_pairs: 0", "budgets.quality.recall_at_1_kept", "retrieval_pairs is 0"),
     ],
 )
