@@ -112,6 +112,8 @@ class PruneParams(Block):
     ffn_ratio: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     epochs: NonNegativeFloat
     learning_rate: PositiveFloat
+    contrast_weight: NonNegativeFloat
+    contrast_temperature: PositiveFloat
 
 
 class QuantizeParams(Block):

@@ -3,20 +3,31 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.compress.losses import EmbeddingLoss
+from pipeline.compress.losses import EmbeddingLoss, contrastive_loss
 from pipeline.compress.training import Schedule, TrainReport, train
+from pipeline.corpus.pairs import Pairs
 from pipeline.corpus.tokens import Tokens, epoch
 from pipeline.errors import StageError
 from pipeline.students.text_encoder import TextEncoder
 
 # The PCA counts a token as often as it occurs up to this: beyond it, function words would take all axes.
 _MAX_PCA_COUNT = 100
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Pairs whose halves must find each other, and how much that counts beside the teacher."""
+
+    pairs: Pairs
+    weight: float
+    temperature: float
 
 
 def start_from_teacher(model: TextEncoder, vocabulary: NDArray[np.float32], counts: NDArray[np.int64]) -> float:
@@ -59,6 +70,7 @@ def train_encoder(
     seed: int,
     label: str,
     computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext,
+    contrast: Contrast | None = None,
 ) -> TrainReport:
     """Train `model` to give the teacher's embeddings.
 
@@ -67,18 +79,29 @@ def train_encoder(
         tokens: the training texts.
         targets: the teacher's embeddings, unit length, float32 `[n, d]`.
         computing: how the model computes while it is trained, such as `int8_weights`.
+        contrast: pairs to tell apart beside the teacher's embeddings.
 
     Raises:
         StageError: the loss became NaN or infinite.
     """
-    used = np.unique(tokens.ids)
+    parts = [tokens] if contrast is None else [tokens, contrast.pairs.queries, contrast.pairs.documents]
+    used = np.unique(np.concatenate([part.ids for part in parts]))
     position = np.zeros(model.config.vocabulary, np.int32)
     position[used] = np.arange(len(used))
-    compact = Tokens(position[tokens.ids], tokens.offsets)
+    compact, *pair = (Tokens(position[part.ids], part.offsets) for part in parts)
+    rng = np.random.default_rng(seed)
+
+    def embed(part: Tokens, indices: NDArray[np.int64]) -> Tensor:
+        embedded: Tensor = model(*(torch.from_numpy(array) for array in part.batch(indices)))
+        return embedded
 
     def batch_loss(indices: NDArray[np.int64]) -> Tensor:
-        ids, mask = compact.batch(indices)
-        return loss(model(torch.from_numpy(ids), torch.from_numpy(mask)), torch.from_numpy(targets[indices]))
+        value = loss(embed(compact, indices), torch.from_numpy(targets[indices]))
+        if contrast is None:
+            return value
+        drawn = rng.choice(len(contrast.pairs), min(batch_size, len(contrast.pairs)), replace=False)
+        queries, documents = (embed(part, drawn) for part in pair)
+        return value + contrast.weight * contrastive_loss(queries, documents, contrast.temperature)
 
     with _only_rows(model, torch.from_numpy(used)), computing(model):
         return train(model, batch_loss, _forever(tokens, batch_size, seed), schedule, label)

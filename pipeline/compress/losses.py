@@ -39,3 +39,14 @@ class EmbeddingLoss:
         )
         divergence = functional.kl_div(given, wanted, log_target=True, reduction="batchmean")
         return distance + self.similarity_weight * divergence
+
+
+def contrastive_loss(queries: Tensor, documents: Tensor, temperature: float) -> Tensor:
+    """InfoNCE (arXiv:1807.03748): each query must find its own document among the batch's; a scalar.
+
+    Args:
+        queries: unit-length rows, float32 `[batch, d]`; row i belongs to row i of `documents`.
+        documents: unit-length rows, float32 `[batch, d]`.
+        temperature: of the softmax, in units of cosine.
+    """
+    return functional.cross_entropy(queries @ documents.T / temperature, torch.arange(len(queries)))

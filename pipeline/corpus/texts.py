@@ -57,6 +57,12 @@ def split_sentences(text: str) -> Iterator[str]:
             yield sentence
 
 
+def first_and_rest(text: str) -> tuple[str, str]:
+    """The first sentence and what follows it, which may be empty."""
+    first, *rest = _SENTENCE_END.split(text)
+    return first, " ".join(rest)
+
+
 def clean(text: str) -> str:
     """Drop reStructuredText roles and quotes, and fold white space."""
     plain = _MARKUP.sub(lambda match: next(group for group in match.groups() if group is not None), text)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.compress.losses import EmbeddingLoss
+from pipeline.compress.losses import EmbeddingLoss, contrastive_loss
 
 
 def _unit(rows: int, seed: int) -> torch.Tensor:
@@ -54,3 +54,9 @@ def test_the_gradient_is_finite_at_a_low_temperature() -> None:
     assert student.grad is not None
     assert bool(torch.isfinite(student.grad).all())
     assert float(student.grad.abs().sum()) > 0
+
+
+def test_contrastive_loss_is_cross_entropy_of_finding_the_own_document() -> None:
+    rows = torch.eye(3)
+    assert float(contrastive_loss(rows, rows, 1.0)) == pytest.approx(math.log(math.e + 2) - 1, abs=1e-6)
+    assert float(contrastive_loss(rows, rows.roll(1, dims=0), 1.0)) == pytest.approx(math.log(math.e + 2), abs=1e-6)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from pipeline import artifacts, files, measures
 from pipeline.compress import distill as distillation
@@ -18,6 +19,7 @@ from pipeline.compress import quantize as quantization
 from pipeline.compress.losses import EmbeddingLoss
 from pipeline.compress.training import Schedule, TrainReport
 from pipeline.corpus import storage
+from pipeline.corpus.pairs import passage_pairs
 from pipeline.corpus.tokens import Tokens, load_tokenizer, tokenize
 from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
 from pipeline.params import ModelParams
@@ -25,6 +27,9 @@ from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.sentence_embedding.judging import judge, torch_encode
 from pipeline.tasks.sentence_embedding.size import describe_size, example
 from pipeline.tasks.sentence_embedding.teacher import VOCABULARY, load_labels
+
+# Fewer leave nothing to tell apart in a batch.
+_MIN_PAIRS = 16
 
 
 def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
@@ -74,7 +79,8 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
         params.distill.warmup_fraction,
         params.distill.weight_decay,
     )
-    trained = _train(model, params, tokens, targets, schedule, seed + 1, "prune: recovery")
+    contrast = _contrast(params, paths, tokenizer)
+    trained = _train(model, params, tokens, targets, schedule, seed + 1, "prune: recovery", contrast=contrast)
     path = out / TOKENIZER
     tokenizer.no_truncation()
     tokenizer.save(str(path))
@@ -105,6 +111,7 @@ def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> M
     )
     targets = load_labels(paths)[1]
     name = "quantize: fine-tuning"
+    # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
     trained = _train(model, params, tokens, targets, schedule, seed + 2, name, quantization.int8_weights)
     ids, mask = _calibration(tokens, params.quantize.calibration_texts, max(params.export.lengths))
     artifacts.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
@@ -120,10 +127,11 @@ def _train(
     seed: int,
     name: str,
     computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext,
+    contrast: distillation.Contrast | None = None,
 ) -> TrainReport:
     loss = EmbeddingLoss(params.distill.similarity_weight, params.distill.temperature)
     batch = params.distill.batch_size
-    return distillation.train_encoder(model, tokens, targets, loss, schedule, batch, seed, name, computing)
+    return distillation.train_encoder(model, tokens, targets, loss, schedule, batch, seed, name, computing, contrast)
 
 
 def _save(
@@ -143,6 +151,17 @@ def _save(
     losses = training.pop("losses")
     size = describe_size(model, out / WEIGHTS)
     return {**size, "quality": dict(measured), "training": training, "losses": list(losses), **more}
+
+
+def _contrast(params: ModelParams, paths: ModelLayout, tokenizer: Tokenizer) -> distillation.Contrast | None:
+    """Pairs out of the training texts; None where they count nothing or there are too few to tell apart."""
+    if not params.prune.contrast_weight:
+        return None
+    texts = storage.load_texts(paths.data / storage.TRAIN)
+    pairs = passage_pairs(texts, tokenizer, params.distill.max_tokens)
+    if len(pairs) < _MIN_PAIRS:
+        return None
+    return distillation.Contrast(pairs, params.prune.contrast_weight, params.prune.contrast_temperature)
 
 
 def _with_gains(
