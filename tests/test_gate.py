@@ -66,7 +66,7 @@ def measurement(engine: str, name: str, block_ms: tuple[float, ...], **changes: 
         "latency_p50_ms": sorted(block_ms)[len(block_ms) // 2] / 2,
         "block_p50_ms": [value / 2 for value in block_ms],
         "block_p95_ms": list(block_ms),
-        "peak_memory_bytes": 200 * MEGABYTE,
+        "peak_memory_bytes": 100 * MEGABYTE,
     }
     return entry | changes
 
