@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.compress.losses import EmbeddingLoss, contrastive_loss
+from pipeline.compress.replicas import Replicas
 from pipeline.compress.training import Schedule, TrainReport, train
 from pipeline.corpus.pairs import Pairs
 from pipeline.corpus.tokens import Tokens, epoch
@@ -53,8 +54,8 @@ def start_from_teacher(model: TextEncoder, vocabulary: NDArray[np.float32], coun
     scale = float(table.std())
     with torch.no_grad():
         model.tokens.weight.copy_(torch.from_numpy(table / scale))
-        model.skip.weight.copy_(torch.from_numpy(basis.T * scale))
-        model.output.weight.zero_()
+        model.output.weight[:, : model.config.hidden_dim] = 0.0
+        model.output.weight[:, model.config.hidden_dim :] = torch.from_numpy(basis.T * scale)
         model.output.bias.copy_(torch.from_numpy(centre))
         model.positions.weight.normal_(0.0, 0.02)
     return float((singular[:width] ** 2).sum() / (singular**2).sum())
@@ -91,19 +92,16 @@ def train_encoder(
     compact, *pair = (Tokens(position[part.ids], part.offsets) for part in parts)
     rng = np.random.default_rng(seed)
 
-    def embed(part: Tokens, indices: NDArray[np.int64]) -> Tensor:
-        embedded: Tensor = model(*(torch.from_numpy(array) for array in part.batch(indices)))
-        return embedded
+    with _only_rows(model, torch.from_numpy(used)), computing(model), Replicas(model) as embed:
 
-    def batch_loss(indices: NDArray[np.int64]) -> Tensor:
-        value = loss(embed(compact, indices), torch.from_numpy(targets[indices]))
-        if contrast is None:
-            return value
-        drawn = rng.choice(len(contrast.pairs), min(batch_size, len(contrast.pairs)), replace=False)
-        queries, documents = (embed(part, drawn) for part in pair)
-        return value + contrast.weight * contrastive_loss(queries, documents, contrast.temperature)
+        def batch_loss(indices: NDArray[np.int64]) -> Tensor:
+            value = loss(embed(*compact.batch(indices)), torch.from_numpy(targets[indices]))
+            if contrast is None:
+                return value
+            drawn = rng.choice(len(contrast.pairs), min(batch_size, len(contrast.pairs)), replace=False)
+            queries, documents = (embed(*part.batch(drawn)) for part in pair)
+            return value + contrast.weight * contrastive_loss(queries, documents, contrast.temperature)
 
-    with _only_rows(model, torch.from_numpy(used)), computing(model):
         return train(model, batch_loss, _forever(tokens, batch_size, seed), schedule, label)
 
 

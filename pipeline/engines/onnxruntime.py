@@ -25,11 +25,13 @@ from onnxruntime.quantization import (
 )
 
 from pipeline.engines.base import Calibration, ModelSpec, refusal
+from pipeline.engines.onnx_attention import split_heads_inside
 from pipeline.engines.samples import open_sizes, sample_inputs
 from pipeline.errors import StageError
 from pipeline.layout import Engine
 
-_DEFAULT_OPSET = 20
+# The first with Attention as one operator.
+_DEFAULT_OPSET = 23
 _PRODUCTS = ["MatMul", "Gemm"]
 _TABLES = ["Gather"]
 _FREED = re.compile("_quantized$")
@@ -81,6 +83,7 @@ def _convert(model: torch.nn.Module, spec: ModelSpec, opset: int) -> onnx.ModelP
     )
     if program is None:
         raise StageError("torch.onnx.export returned nothing")
+    split_heads_inside(program.model)
     proto: onnx.ModelProto = program.model_proto
     return proto
 

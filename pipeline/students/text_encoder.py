@@ -1,12 +1,14 @@
 """A small transformer encoder whose embeddings are narrower than its layers, with a linear path beside them.
 
-The sentence embedding is the mean over the tokens of `output(hidden) + skip(embedding)`, at unit length. The
-linear path carries what a static embedding model knows (the table starts as a PCA of the teacher's own output for
-each token), so that the layers learn context alone. Factorized embeddings: ALBERT (arXiv:1909.11942, section 3.1).
+The sentence embedding is a linear map of the mean over the tokens of `[hidden, embedding]`, at unit length. The
+part of the map that reads the embeddings carries what a static embedding model knows (the table starts as a PCA of
+the teacher's own output for each token), so that the layers learn context alone. Factorized embeddings: ALBERT
+(arXiv:1909.11942, section 3.1).
 """
 
 from dataclasses import asdict, dataclass, replace
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -80,11 +82,11 @@ class TextEncoder(nn.Module):
         self.project = nn.Linear(config.embedding_dim, config.hidden_dim)
         self.layers = nn.ModuleList(Layer(config.hidden_dim, config.heads, width) for width in config.ffn_dims)
         self.norm = nn.LayerNorm(config.hidden_dim)
-        self.output = nn.Linear(config.hidden_dim, config.output_dim)
-        self.skip = nn.Linear(config.embedding_dim, config.output_dim, bias=False)
+        # Its first `hidden_dim` columns read the layers, the others the embeddings.
+        self.output = nn.Linear(config.hidden_dim + config.embedding_dim, config.output_dim)
 
-    def features(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last linear maps see, for each token: `[batch, length, hidden]` and `[batch, length, embedding]`."""
+    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What the last linear map sees of each token: `[batch, length, hidden + embedding]`."""
         # int64: ONNX Runtime refuses a gather by int32 (docs/decisions/0003-engines.md).
         embedded = self.tokens(input_ids.long())
         placed = embedded + self.positions.weight[: input_ids.shape[1]]
@@ -92,7 +94,7 @@ class TextEncoder(nn.Module):
         bias = (1.0 - attention_mask[:, None, None, :].to(hidden.dtype)) * -1e4
         for layer in self.layers:
             hidden = layer(hidden, bias)
-        return self.norm(hidden), embedded
+        return torch.cat([self.norm(hidden), embedded], dim=-1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embed texts.
@@ -104,14 +106,12 @@ class TextEncoder(nn.Module):
         Returns:
             Embeddings of unit length, float32 `[batch, output_dim]`.
         """
-        hidden, embedded = self.features(input_ids, attention_mask)
-        # The mean commutes with the linear maps: pooling first costs one product a text instead of one a token.
-        return functional.normalize(
-            self.output(mean(hidden, attention_mask)) + self.skip(mean(embedded, attention_mask)), dim=-1
-        )
+        # The mean commutes with the linear map: pooling first costs one product a text instead of one a token.
+        pooled = mean(self.features(input_ids, attention_mask), attention_mask)
+        return functional.normalize(self.output(pooled), dim=-1)
 
 
 def mean(features: Tensor, attention_mask: Tensor) -> Tensor:
     """Mean over the tokens that are no padding: `[batch, length, d]` to `[batch, d]`."""
-    weights = attention_mask.to(features.dtype).unsqueeze(-1)
-    return (features * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+    weights = attention_mask.to(features.dtype).unsqueeze(1)
+    return (weights / weights.sum(dim=2, keepdim=True).clamp(min=1.0) @ features).squeeze(1)

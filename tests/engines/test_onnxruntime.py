@@ -12,7 +12,7 @@ from pipeline.engines.onnxruntime import exporter
 from pipeline.errors import StageError
 from pipeline.runtime.session import open_session
 
-TOOLCHAIN: dict[str, str | int] = {"opset": 20}
+TOOLCHAIN: dict[str, str | int] = {"opset": 23}
 Make = Callable[..., Any]
 
 
@@ -66,4 +66,4 @@ def test_file_tells_nothing_of_the_machine_that_made_it(
     proto = onnx.load(tmp_path / "fp32.onnx")
     assert not any(node.metadata_props or node.doc_string for node in proto.graph.node)
     assert b".py" not in proto.SerializeToString()
-    assert proto.opset_import[0].version == 20
+    assert proto.opset_import[0].version == 23
