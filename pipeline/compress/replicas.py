@@ -2,7 +2,7 @@
 
 PyTorch's own way shares each operation among the cores and waits for the slowest of them hundreds of times a step.
 Here each core takes its part of the batch through the whole model, and the cores meet once in the forward and once
-in the backward pass. What it gains is measured in docs/decisions/0006-training-speed.md.
+in the backward pass. What it gains is measured in docs/decisions/0007-training-speed.md.
 """
 
 import copy
