@@ -78,3 +78,15 @@ def test_wrong_arguments_are_named(tmp_path: Path, tiny_models: dict[str, Path])
         open_session("onnxruntime", tmp_path / "absent.onnx")
     with pytest.raises(RuntimeInputError, match="threads is 0"):
         open_session("onnxruntime", tiny_models["onnxruntime"], 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_shape_that_comes_again_and_again_keeps_its_results(engine: str, tiny_models: dict[str, Path]) -> None:
+    # OpenVINO compiles such a shape for itself; ten of them are more than it keeps.
+    session = open_session(engine, tiny_models[engine], 1)
+    for batch, length in [*((1, length) for length in range(3, 13)), (2, 8)]:
+        inputs = _inputs(batch, length)
+        first = session.run(inputs)
+        for _ in range(20):
+            np.testing.assert_allclose(session.run(inputs), first, atol=1e-3)
+    assert session.run(_inputs(1, 16)).shape == (1, first.shape[1])
