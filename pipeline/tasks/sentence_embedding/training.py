@@ -63,7 +63,7 @@ def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Ma
 def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Cut vocabulary rows and feed-forward neurons, then recover on the same texts."""
     torch.manual_seed(seed)
-    before = artifacts.load_model(paths.student)
+    before = artifacts.load_model(paths.student, TextEncoder)
     old = load_tokenizer(paths.student / TOKENIZER)
     tokens, targets = load_labels(paths)
     if params.prune.vocabulary_min_count:
@@ -99,7 +99,7 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
 def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Fine-tune with rounded weights and leave real texts to calibrate on."""
     torch.manual_seed(seed)
-    model = artifacts.load_model(paths.pruned)
+    model = artifacts.load_model(paths.pruned, TextEncoder)
     tokenizer = load_tokenizer(paths.pruned / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.TRAIN)
     tokens = tokenize(texts, tokenizer, params.distill.max_tokens)
