@@ -38,4 +38,4 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         TypeError, KeyError, ValueError: `config` is no configuration of that student.
     """
     student = find(str(config["architecture"]))
-    return student.model(student.from_json(config))
+    return student.model(student.config.from_json(config))

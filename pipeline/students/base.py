@@ -1,7 +1,7 @@
 """What a student's module brings, so that a new architecture is one file: see `pipeline.students.build`."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from torch import nn
 
@@ -16,14 +16,18 @@ class Config(Protocol):
     def as_json(self) -> dict[str, object]:
         """The content of `config.json`."""
 
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any]) -> Self:
+        """What `as_json` wrote, read back; TypeError, KeyError or ValueError where it is no such configuration."""
+
 
 class Student(NamedTuple):
     """An architecture, as `STUDENT` in its module.
 
     Attributes:
-        from_json: reads what `as_json` wrote; TypeError, KeyError or ValueError where it is no such configuration.
+        config: the class of its configurations; those of images also have `create(images, **options)`.
         model: the module of a configuration, with random weights and `.config`.
     """
 
-    from_json: Callable[[Mapping[str, Any]], Any]
+    config: type[Any]
     model: Callable[[Any], nn.Module]

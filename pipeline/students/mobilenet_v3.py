@@ -135,11 +135,15 @@ class MobileNetV3Config(ImageConfig):
             expand, residual = expanded != inputs, row.stride == 1 and inputs == out
             blocks.append(Block(row.kernel, row.stride, expanded, out, squeeze, row.activation, expand, residual))
             inputs = out
-        sizes = (stem, stem_stride, tuple(blocks), 6 * inputs, multiple_of_8(hidden * width_mult), dropout)
-        return cls(**asdict(images.images()), **dict(zip(_SIZES, sizes, strict=True)))
-
-
-_SIZES = ("stem", "stem_stride", "blocks", "last", "hidden", "dropout")
+        return cls(
+            **asdict(images.images()),
+            stem=stem,
+            stem_stride=stem_stride,
+            blocks=tuple(blocks),
+            last=6 * inputs,
+            hidden=multiple_of_8(hidden * width_mult),
+            dropout=dropout,
+        )
 
 
 class SqueezeExcite(nn.Module):
@@ -248,4 +252,4 @@ def _initialize(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-STUDENT = Student(MobileNetV3Config.from_json, MobileNetV3)
+STUDENT = Student(MobileNetV3Config, MobileNetV3)

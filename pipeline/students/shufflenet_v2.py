@@ -178,4 +178,4 @@ def _stages(config: ShuffleNetV2Config) -> list[nn.Sequential]:
     return made
 
 
-STUDENT = Student(ShuffleNetV2Config.from_json, ShuffleNetV2)
+STUDENT = Student(ShuffleNetV2Config, ShuffleNetV2)

@@ -126,4 +126,4 @@ def mean(features: Tensor, attention_mask: Tensor) -> Tensor:
     return (features * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
 
 
-STUDENT = Student(TextEncoderConfig.from_json, TextEncoder)
+STUDENT = Student(TextEncoderConfig, TextEncoder)
