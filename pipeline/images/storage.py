@@ -103,7 +103,9 @@ def load_info(folder: Path) -> ImageInfo:
     """
     content = read_json(folder / CLASSES)
     try:
-        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
+        }
         return ImageInfo(**values)
     except (AttributeError, TypeError) as error:
         raise IntegrityError(f"{folder / CLASSES} is damaged ({error}): `dvc checkout` brings it back") from error
