@@ -39,7 +39,7 @@ TINY: dict[str, Any] = {
     "prune": {"epochs": 0.2},
     "quantize": {"epochs": 0.2, "calibration_texts": 16},
     "export": {"lengths": [16, 32], "batch": 2},
-    "verify": {"texts": 8, "teacher_texts": 4},
+    "verify": {"examples": 8, "teacher_examples": 4},
     "budgets": {
         "case": {"batch": 1, "length": 32, "threads": 1},
         "params": 3_000_000,

@@ -13,9 +13,9 @@ from pipeline.corpus import storage
 from pipeline.corpus.split import Corpus
 from pipeline.corpus.texts import Passage
 from pipeline.errors import InputError
-from pipeline.params import ModelParams
 from pipeline.params_file import load_params
 from pipeline.tasks.sentence_embedding import teacher as stage
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.teacher import sources
 from pipeline.teacher.black_box import SavedModelTeacher
 

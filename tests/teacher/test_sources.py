@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import sha256
-from pipeline.params import TeacherParams
 from pipeline.params_file import load_params
+from pipeline.tasks.sentence_embedding.params import TeacherParams
 from pipeline.teacher import sources
 
 _HUB = {"hf": "sentence-transformers/all-MiniLM-L6-v2", "revision": "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"}

@@ -22,9 +22,9 @@ from pipeline.corpus import storage
 from pipeline.corpus.pairs import passage_pairs
 from pipeline.corpus.tokens import Tokens, load_tokenizer, tokenize
 from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
-from pipeline.params import ModelParams
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.sentence_embedding.judging import judge, torch_encode
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.tasks.sentence_embedding.size import describe_size, example
 from pipeline.tasks.sentence_embedding.teacher import VOCABULARY, load_labels
 
@@ -93,7 +93,8 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
         trained,
         {"vocabulary_before": before.config.vocabulary, "vocabulary": len(rows)},
     )
-    return _with_gains(report, before, model, files.read_json(paths.student / REPORT))
+    old = files.read_json(paths.student / REPORT)
+    return {**report, **measures.gains(before, model, old, report, example())}
 
 
 def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
@@ -162,22 +163,6 @@ def _contrast(params: ModelParams, paths: ModelLayout, tokenizer: Tokenizer) -> 
     if len(pairs) < _MIN_PAIRS:
         return None
     return distillation.Contrast(pairs, params.prune.contrast_weight, params.prune.contrast_temperature)
-
-
-def _with_gains(
-    report: Mapping[str, Any], before: TextEncoder, after: TextEncoder, old: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """Add what pruning gained, and a warning for each measure that did not fall."""
-    timed = measures.latency_ms({"before": before, "after": after}, example())
-    pairs: dict[str, tuple[float, float]] = {
-        key: (old[key], report[key]) for key in ("params", "macs_at_32_tokens", "size_bytes")
-    }
-    pairs["torch_latency_p50_ms"] = (timed["before"], timed["after"])
-    gains = {name: {"before": a, "after": b, "ratio": b / a} for name, (a, b) in pairs.items()}
-    warnings = [
-        f"pruning did not lower {name}: {a:.6g} before, {b:.6g} after" for name, (a, b) in pairs.items() if b >= a
-    ]
-    return {**report, "gains": gains, "warnings": warnings}
 
 
 def _calibration(tokens: Tokens, count: int, length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
