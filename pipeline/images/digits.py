@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.images.split import split
 from pipeline.images.storage import ImageData, ImageInfo, ImageSet
 from pipeline.runtime.resize import resize
@@ -25,7 +26,12 @@ def make_digits(info: ImageInfo, validation_share: float, heldout_share: float, 
     """The digits enlarged to `info.input_size` once, as a device enlarges them, and split with every digit everywhere.
 
     The shares are fractions of each digit's images.
+
+    Raises:
+        InputError: `info` wants colours, which digits do not have.
     """
+    if info.channels != 1:
+        raise InputError(f"data.channels is {info.channels}, but the digits are grayscale: write `channels: 1`")
     pixels, labels = read_digits()
     # [n, h, w] -> [h, w, n]: the resampling treats all images at once.
     large = resize(np.moveaxis(pixels, 0, -1), info.input_size, info.input_size)

@@ -16,7 +16,8 @@ from pipeline.images.split import split as split_rows
 from pipeline.images.storage import ImageData, ImageInfo, ImageSet
 from pipeline.progress import track
 from pipeline.runtime.errors import RuntimeInputError
-from pipeline.runtime.images import Pixels, Preprocessing, open_image
+from pipeline.runtime.images import Preprocessing
+from pipeline.runtime.pictures import Pixels, open_image
 
 SPLITS = {"train": ("train",), "validation": ("validation", "val"), "heldout": ("heldout", "test")}
 SUFFIXES = (".png", ".jpg", ".jpeg")

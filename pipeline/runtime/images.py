@@ -1,28 +1,23 @@
 """From a picture to the array that a model takes: the same code for training and on the device.
 
-preprocessing.json of a release says how. Pillow is needed for files only, and numpy for arrays.
+preprocessing.json of a release says how. Pillow is needed for files only.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.runtime.errors import EngineError, RuntimeInputError, TamperedError
+from pipeline.runtime.errors import RuntimeInputError, TamperedError
+from pipeline.runtime.pictures import Pixels, open_image
 from pipeline.runtime.resize import RESAMPLING, resize
 
-Pixels = NDArray[np.uint8]
-
 FITS = ("crop", "stretch")
-_FORMATS = ("PNG", "JPEG")
 # Of red, green and blue in gray, in 65536ths (ITU-R BT.601, in the integers that Pillow uses).
 _LUMA = np.array([19595, 38470, 7471], np.uint32)
-_GRAY_MODES, _COLOUR_MODES = ("1", "L"), ("RGB", "P", "CMYK", "YCbCr")
-_ALPHA_MODES = {"LA": "L", "PA": "RGB", "RGBA": "RGB"}
 
 
 @dataclass(frozen=True)
@@ -72,30 +67,35 @@ def read_preprocessing(path: Path) -> Preprocessing:
         raise TamperedError(f"{path} is damaged ({type(error).__name__}: {error}): fetch the release again") from error
 
 
-def open_image(path: str | Path) -> Pixels:
-    """Read a PNG or JPEG file, turned upright as its EXIF says.
-
-    Returns:
-        uint8 `[h, w]` of a grayscale file, `[h, w, 3]` of one in colours.
+def as_list(images: Sequence[str | Path | Pixels]) -> list[str | Path | Pixels]:
+    """The images of a sequence or of an array `[n, h, w, c]`.
 
     Raises:
-        RuntimeInputError: no such file, no image, truncated, transparent, or of more than 8 bits; with the path.
-        EngineError: Pillow is not installed.
+        RuntimeInputError: it is one image.
     """
-    try:
-        from PIL import Image, ImageOps
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"reading {path} needs {error.name}, which is not installed: pip install pillow, or pass arrays"
-        ) from error
-    try:
-        with Image.open(path, formats=_FORMATS) as file:
-            # Decodes the pixels: what is truncated shows here.
-            return _pixels(ImageOps.exif_transpose(file))
-    except FileNotFoundError:
-        raise RuntimeInputError(f"{path}: no such file") from None
-    except Exception as error:  # Pillow's readers raise whatever damaged bytes led them to
-        raise RuntimeInputError(f"{path}: {_reason(error)}") from error
+    if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise RuntimeInputError("classify takes a list of images: write classify([image])")
+    return list(images)
+
+
+def prepare_all(images: Sequence[str | Path | Pixels], how: Preprocessing) -> Pixels:
+    """Every image as the model takes it, uint8 `[n, channels, height, width]`.
+
+    Raises:
+        RuntimeInputError: naming every image that cannot be used; arrays by their number, from 0.
+        EngineError: Pillow is needed and not installed.
+    """
+    prepared = np.empty((len(images), how.channels, how.height, how.width), np.uint8)
+    problems = []
+    for index, image in enumerate(images):
+        is_path = isinstance(image, str | Path)
+        try:
+            prepared[index] = how.prepare(open_image(image) if isinstance(image, str | Path) else image)
+        except RuntimeInputError as error:
+            problems.append(str(error) if is_path else f"image {index}: {error}")
+    if problems:
+        raise RuntimeInputError("\n".join(problems))
+    return prepared
 
 
 def _parse(content: Mapping[str, Any]) -> Preprocessing:
@@ -135,24 +135,3 @@ def _middle(image: Pixels, height: int, width: int) -> Pixels:
     columns = min(have_width, max(1, round(have_height * width / height)))
     top, left = (have_height - rows) // 2, (have_width - columns) // 2
     return image[top : top + rows, left : left + columns]
-
-
-def _pixels(image: Any) -> Pixels:
-    """The pixels of a Pillow image."""
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        alpha = image.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:
-            raise ValueError("it is transparent, and nothing says what is behind it: save it without transparency")
-    if image.mode in _GRAY_MODES or _ALPHA_MODES.get(image.mode) == "L":
-        return np.asarray(image.convert("L"))
-    if image.mode in _COLOUR_MODES or image.mode in _ALPHA_MODES:
-        return np.asarray(image.convert("RGB"))
-    raise ValueError(f"it has pixels of kind {image.mode}: save it with 8 bits a channel")
-
-
-def _reason(error: Exception) -> str:
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "it is no PNG or JPEG image"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

@@ -1,5 +1,9 @@
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
 from pipeline.images import digits
 from pipeline.images.storage import ImageInfo
 from pipeline.runtime.images import Preprocessing
@@ -30,3 +34,8 @@ def test_a_device_prepares_a_digit_as_training_did() -> None:
     prepare = Preprocessing(32, 32, 1, "crop", digits.NAMES).prepare
     known = {image.tobytes() for part in data.splits().values() for image in part.images}
     assert all(prepare(image).tobytes() in known for image in pixels[:50])
+
+
+def test_digits_in_colours_are_refused() -> None:
+    with pytest.raises(InputError, match=r"data\.channels is 3, but the digits are grayscale"):
+        digits.make_digits(replace(_INFO, channels=3), 0.1, 0.2, seed=7)
