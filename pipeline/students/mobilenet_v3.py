@@ -5,7 +5,7 @@ classes, 3 channels and a width of 1. Every width stands in the config, because 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
@@ -182,11 +182,24 @@ class InvertedResidual(nn.Module):
         layers.append(_triple(width, block.out, 1))
         self.block = nn.Sequential(*layers)
         self.residual = block.residual
+        self.described = block
 
     def forward(self, features: Tensor) -> Tensor:
         """Float32 `[batch, inputs, height, width]` to `[batch, out, ...]`, smaller by the stride."""
         given: Tensor = self.block(features)
         return features + given if self.residual else given
+
+    def block_of_layers(self) -> Block:
+        """The description with the widths that the layers have now."""
+        *_, filtering = (m for m in self.block.modules() if isinstance(m, nn.Conv2d) and m.groups > 1)
+        squeeze = [module.fc1.out_channels for module in self.block if isinstance(module, SqueezeExcite)]
+        project = _convolution(self.block[-1])
+        return replace(
+            self.described,
+            expanded=filtering.out_channels,
+            out=project.out_channels,
+            squeeze=squeeze[0] if squeeze else 0,
+        )
 
 
 class MobileNetV3(nn.Module):
@@ -233,6 +246,28 @@ class MobileNetV3(nn.Module):
             Logits, float32 `[batch, classes]`.
         """
         return self.head(self.maps(image)[-1])
+
+    def fixed_layers(self) -> list[nn.Module]:
+        """Layers whose outputs pruning must leave: the one that gives the logits."""
+        return [self.classifier[-1]]
+
+    def config_of_layers(self) -> MobileNetV3Config:
+        """The config with the widths that the layers have now, after pruning has cut them."""
+        stem, *blocks, last = self.features
+        hidden = self.classifier[0]
+        assert isinstance(hidden, nn.Linear)
+        return replace(
+            self.config,
+            stem=_convolution(stem).out_channels,
+            blocks=tuple(block.block_of_layers() for block in blocks if isinstance(block, InvertedResidual)),
+            last=_convolution(last).out_channels,
+            hidden=hidden.out_features,
+        )
+
+
+def _convolution(triple: nn.Module) -> nn.Conv2d:
+    """The convolution of what `_triple` made."""
+    return next(module for module in triple.modules() if isinstance(module, nn.Conv2d))
 
 
 def _triple(

@@ -5,7 +5,7 @@ classes and 3 channels. The widths inside the branches stand in the config, beca
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -163,6 +163,31 @@ class ShuffleNetV2(nn.Module):
             Logits, float32 `[batch, classes]`.
         """
         return self.head(self.maps(image)[-1])
+
+    def fixed_layers(self) -> list[nn.Module]:
+        """Layers whose outputs pruning must leave: the logits, and what ends a branch.
+
+        A shuffle couples the channels of every unit of its stage: of two channels that one unit removes, the next would
+        have to lose one in each branch, and so on, until whole residue classes of a stage are gone. The convolutions
+        inside the branches are free, and hold most of the multiply-accumulates.
+        """
+        ends = [branch[-3] for unit in self._units() for branch in (unit.branch1, unit.branch2) if len(branch)]
+        return [self.fc, *ends]
+
+    def config_of_layers(self) -> ShuffleNetV2Config:
+        """The config with the widths that the layers have now, after pruning has cut them."""
+        inner = iter([_outputs(unit.branch2[0]) for unit in self._units()])
+        stages = tuple(Stage(stage.out, tuple(next(inner) for _ in stage.inner)) for stage in self.config.stages)
+        stem, last = _outputs(self.conv1[0]), _outputs(self.conv5[0])
+        return replace(self.config, stem=stem, stages=stages, last=last)
+
+    def _units(self) -> list[Unit]:
+        return [module for module in self.modules() if isinstance(module, Unit)]
+
+
+def _outputs(convolution: nn.Module) -> int:
+    assert isinstance(convolution, nn.Conv2d)
+    return convolution.out_channels
 
 
 def _stages(config: ShuffleNetV2Config) -> list[nn.Sequential]:
