@@ -47,6 +47,22 @@ def test_weights_are_whole_65536ths_that_sum_to_one(size: int, target: int) -> N
         np.testing.assert_array_equal(factors * 65536, np.round(factors * 65536))
 
 
+@pytest.mark.parametrize(("source", "target"), [((8, 8), (32, 32)), ((97, 61), (13, 40))])
+def test_resampling_is_exact_so_that_every_machine_rounds_alike(
+    source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    def matrix(size: int, wanted: int) -> NDArray[np.int64]:
+        rows = np.zeros((wanted, size), np.int64)
+        for index in range(wanted):
+            first, factors = weights(size, wanted, index)
+            rows[index, first : first + len(factors)] = np.round(factors * 65536)
+        return rows
+
+    image = _noise(*source)
+    whole = matrix(source[0], target[0]) @ image.astype(np.int64) @ matrix(source[1], target[1]).T
+    np.testing.assert_array_equal(resize(image, *target), (whole + (1 << 31)) >> 32)
+
+
 def test_a_batch_is_resampled_as_each_image_alone() -> None:
     images = _noise(9, 8, 20)
     together = resize(images, 4, 16)
