@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipeline import measures
 from pipeline.compress.groups import Group, find_groups, without
 from pipeline.compress.widths import MacsModel, choose, least_widths
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 from pipeline.students.base import Config
 
 Evaluate = Callable[[nn.Module], float]
@@ -79,7 +79,8 @@ def prune_channels(
     """A smaller copy of `model`, in evaluation mode; it needs recovery.
 
     The channel with the least importance for the multiply-accumulates that it costs goes first. Importance is the group
-    magnitude of arXiv:2301.12900 within a group; between groups it is weighed by the group's sensitivity, if measured.
+    magnitude of arXiv:2301.12900 within a group; between groups it is weighed by the group's sensitivity. Without
+    `evaluate` all groups count alike, which costs far more accuracy (docs/decisions/0006-image-students.md).
 
     Args:
         model: a student with the methods of `Prunable`; unchanged.
@@ -91,7 +92,7 @@ def prune_channels(
         max_pruned: largest share of a group's channels that may go.
 
     Raises:
-        StageError: the target is below what these limits allow; the message says how far pruning can go.
+        InputError: the target is below what these limits allow; the message says how far pruning can go.
     """
     working = _copied(model)
     groups = find_groups(working, example, working.fixed_layers())
@@ -158,7 +159,7 @@ def prune_to_latency(
         options: those of `prune_channels`.
 
     Raises:
-        StageError: even the smallest model is slower than that.
+        InputError: even the smallest model is slower than that.
     """
 
     def ratio_of(candidate: nn.Module) -> float:
@@ -171,7 +172,7 @@ def prune_to_latency(
     best = prune_channels(model, example, low, **options)
     fastest = ratio_of(best[0])
     if fastest > latency_ratio:
-        raise StageError(
+        raise InputError(
             f"pruned to {low:.0%} of its MACs, as far as the limits allow, the model still takes {fastest:.0%} of its "
             f"time, not {latency_ratio:.0%}: raise prune.latency_ratio"
         )

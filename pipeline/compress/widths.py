@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.compress.groups import Group
-from pipeline.errors import StageError
+from pipeline.errors import InputError
 
 _LEAST_SENSITIVITY = 0.05  # of the median group's
 
@@ -79,13 +79,13 @@ def choose(
     Greedy: again and again those `round_to` channels go that cost the least importance for what they save.
 
     Raises:
-        StageError: `ratio` of the multiply-accumulates is less than `max_pruned` and `round_to` allow.
+        InputError: `ratio` of the multiply-accumulates is less than `max_pruned` and `round_to` allow.
     """
     widths = {group.name: group.width for group in groups}
     least = least_widths(groups, round_to, max_pruned)
     before, floor = macs.macs(widths), macs.macs(least)
     if not floor <= before * ratio:
-        raise StageError(
+        raise InputError(
             f"macs_ratio {ratio:g} cannot be reached: with every group at its least width {floor / before:.3f} is left "
             f"({floor} of {before} MACs; round_to {round_to}, max_pruned {max_pruned:g}). Raise prune.macs_ratio"
         )

@@ -15,7 +15,7 @@ from pipeline.compress.channels import (
 )
 from pipeline.compress.groups import Group, find_groups, without
 from pipeline.compress.widths import MacsModel, choose
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 from pipeline.measures import count_macs, count_params
 from pipeline.students import find
 from pipeline.students.image_layers import ImageConfig
@@ -208,7 +208,7 @@ def test_the_report_holds_what_was_measured(example: dict[str, Tensor]) -> None:
 
 def test_a_target_out_of_reach_says_how_far_pruning_goes(example: dict[str, Tensor]) -> None:
     message = r"macs_ratio 0\.1 cannot be reached: with every group at its least width 0\.\d+ is left .*macs_ratio"
-    with pytest.raises(StageError, match=message):
+    with pytest.raises(InputError, match=message):
         prune_channels(_student("shufflenet_v2"), example, 0.1)
 
 
@@ -238,7 +238,7 @@ def test_pruning_to_a_latency_takes_the_largest_model_that_is_fast_enough(exampl
 
 def test_a_latency_out_of_reach_is_named(example: dict[str, Tensor]) -> None:
     message = r"pruned to 21% of its MACs, .* still takes 100% of its time, not 70%: raise prune\.latency_ratio"
-    with pytest.raises(StageError, match=message):
+    with pytest.raises(InputError, match=message):
         prune_to_latency(_student("mobilenet_v3"), example, 0.7, latency_ms=lambda _: 3.0)
 
 
@@ -247,5 +247,5 @@ def test_the_least_ratio_is_reached_and_nothing_below_it(example: dict[str, Tens
     least = least_macs_ratio(model, example, max_pruned=0.5)
     _, report = prune_channels(model, example, least, max_pruned=0.5)
     assert report.macs_after / report.macs_before == pytest.approx(least)
-    with pytest.raises(StageError, match="cannot be reached"):
+    with pytest.raises(InputError, match="cannot be reached"):
         prune_channels(model, example, least * 0.999, max_pruned=0.5)
