@@ -1,6 +1,7 @@
 """What is done to a model before any converter sees it, so that all engines gain by it."""
 
 import copy
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,24 +26,33 @@ class Center(nn.Module):
         return image + self.offset
 
 
-def prepared(model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
-    """The model as it is exported: in evaluation mode, the normalization's scale folded into the first convolution.
+@runtime_checkable
+class Rewritten(Protocol):
+    """A model that has another form for the converters."""
 
-    The offset stays an addition, because the convolution's border is zero after it, not before. `model` itself is
-    only put into evaluation mode.
+    def for_export(self) -> nn.Module:
+        """A copy that computes the same in evaluation mode, of operators that engines are fast at."""
+
+
+def prepared(model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
+    """The model as it is exported: in evaluation mode and in the form that it has for it (`for_export`).
+
+    A normalization's scale is folded into the first convolution. Its offset stays an addition, because the
+    convolution's border is zero after it, not before. `model` itself is only put into evaluation mode.
 
     Args:
-        model: any model; one without a normalization is returned as it is.
+        model: any model; one with nothing to do is returned as it is.
         example: inputs to call it with; where folding would change the output, it is left out.
     """
     model.eval()
-    folded = _fold_scale(model)
+    form = model.for_export().eval() if isinstance(model, Rewritten) else model
+    folded = _fold_scale(form)
     if folded is None:
-        return model
+        return form
     inputs = tuple(tensor * _PIXELS if tensor.is_floating_point() else tensor for tensor in example)
     with torch.no_grad():
-        before, after = model(*inputs), folded(*inputs)
-    return folded if (before - after).norm() <= _RELATIVE_TOLERANCE * before.norm() else model
+        before, after = form(*inputs), folded(*inputs)
+    return folded if (before - after).norm() <= _RELATIVE_TOLERANCE * before.norm() else form
 
 
 def _fold_scale(model: nn.Module) -> nn.Module | None:

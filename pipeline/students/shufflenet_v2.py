@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.students.base import Student
 from pipeline.students.image_layers import ImageConfig, Normalize, conv_norm, keep_last_of_each_size
+from pipeline.students.shuffle_free import replace_stages
 
 # Table 5 of the paper: channels of stages 2 to 4 and of the last convolution; x2.0 as in the reference code.
 _WIDTHS = {
@@ -152,6 +153,10 @@ class ShuffleNetV2(nn.Module):
     def head(self, last: Tensor) -> Tensor:
         """Logits of the last feature map, float32 `[batch, classes]`."""
         return self.fc(self.avgpool(last).flatten(1))  # type: ignore[no-any-return]
+
+    def for_export(self) -> nn.Module:
+        """The same function for inference, without shuffles; called by the exporters."""
+        return replace_stages(self, ("stage2", "stage3", "stage4"), "conv5")
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify images.
