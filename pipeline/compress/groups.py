@@ -50,10 +50,10 @@ def find_groups(model: nn.Module, example: Mapping[str, Tensor], fixed: Sequence
     Args:
         model: in evaluation mode; groups belong to this very object.
         example: one call's inputs.
-        fixed: layers whose outputs must all stay.
+        fixed: layers whose outputs must all stay, all that reach a module with `reorders_channels` among them.
     """
     names = {module: name for name, module in model.named_modules()}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _in_order(model):
         warnings.simplefilter("ignore")  # about operations that it takes for elementwise, which they are here
         graph = torch_pruning.DependencyGraph().build_dependency(model, dict(example), verbose=False)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
@@ -88,6 +88,22 @@ def without(group: Group, gone: Tensor) -> Iterator[None]:
         with torch.no_grad():
             for reader, weight in zip(group.readers, before, strict=True):
                 reader.weight.copy_(weight)
+
+
+@contextmanager
+def _in_order(model: nn.Module) -> Iterator[None]:
+    """While the block runs, modules with `reorders_channels` pass them on as they are.
+
+    Torch-Pruning cannot follow a shuffle (IndexError), and need not: what is shuffled is fixed.
+    """
+    shuffles = [module for module in model.modules() if getattr(module, "reorders_channels", False)]
+    try:
+        for shuffle in shuffles:
+            shuffle.forward = lambda features: features
+        yield
+    finally:
+        for shuffle in shuffles:
+            del shuffle.forward
 
 
 def _layers(found: Any, wanted: Any) -> list[Layer]:

@@ -91,6 +91,7 @@ class ChannelShuffle(nn.Module):
     """Interleaves the two halves of the channels, so that what the branches found mixes (the paper's figure 3)."""
 
     order: Tensor
+    reorders_channels = True  # and nothing else: see pipeline.compress.groups
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,8 +100,10 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Float32 `[batch, channels, height, width]` to the same shape."""
-        # One gather along the channels: it keeps four dimensions, so that converters can turn it to NHWC.
-        return features.index_select(1, self.order)
+        # A gather of whole planes in three dimensions: OpenVINO 2026.4.1 picks wrong channels where there are four
+        # (docs/decisions/0006-image-students.md).
+        planes = features.flatten(2).index_select(1, self.order)
+        return planes.unflatten(2, features.shape[2:])  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Unit(nn.Module):

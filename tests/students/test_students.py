@@ -19,9 +19,9 @@ def test_every_student_is_found_by_its_module() -> None:
         assert isinstance(build(config.as_json()), find(name).model)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["resnet", "base", "image_layers", "../artifacts", ""])
+@pytest.mark.parametrize("name", ["no_such_net", "base", "image_layers", "../artifacts", ""])
 def test_what_is_no_student_is_named_with_those_that_are(name: str) -> None:
-    with pytest.raises(InputError, match=r"known are mobilenet_v3, shufflenet_v2, text_encoder"):
+    with pytest.raises(InputError, match=r"known are .*mobilenet_v3, .*shufflenet_v2, .*text_encoder"):
         find(name)
 
 
