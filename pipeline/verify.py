@@ -59,7 +59,7 @@ def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping
             {"step": step, **_summary(report)} for step, report in {"teacher": teacher_report, **reports}.items()
         ],
         "gains": reports["prune"].get("gains", {}),
-        "sensitivity": reports["prune"].get("sensitivity", []),
+        **{key: reports["prune"][key] for key in ("sensitivity_ratio", "sensitivity") if key in reports["prune"]},
         "cases": [{"name": case.name, **case.shape} for case in kind.cases(params, paths)],
         "budget_case": {**params.budgets.case.shape(), "threads": params.budgets.case.threads},
         "variants": variants,

@@ -35,9 +35,29 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     Returns:
         float32 `[n, c, h, w]`, values 0..255.
     """
+    return vary(images, how, draw(len(images), generator))
+
+
+def draw(count: int, generator: torch.Generator) -> Tensor:
+    """Random amounts for `count` images, float32 `[count, 5]`, evenly from -1 to 1.
+
+    Numbers are drawn even where a kind is off, so that switching one on does not change the others.
+    """
+    return torch.rand(count, 5, generator=generator) * 2 - 1
+
+
+def vary(images: Tensor, how: Augmentation, amounts: Tensor) -> Tensor:
+    """The images moved by given shares of the largest variation, so that two stages can see the same ones.
+
+    Args:
+        images: `[n, c, h, w]`, uint8 or float32, values 0..255.
+        how: the largest variation of each kind.
+        amounts: float32 `[n, 5]` as `draw` gives them; a row of zeros leaves an image as it is.
+
+    Returns:
+        float32 `[n, c, h, w]`, values 0..255.
+    """
     given = images.to(torch.float32)
-    # Numbers are drawn even where a kind is off, so that switching one on does not change the others.
-    amounts = torch.rand(len(images), 5, generator=generator) * 2 - 1
     if not (how.shift or how.rotation_degrees or how.zoom or how.flip):
         return given
     height, width = images.shape[2:]

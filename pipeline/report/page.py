@@ -45,6 +45,7 @@ class ModelSection:
     measures: Sequence[Measure]
     example: str
     sensitivity: Sequence[Json]
+    sensitivity_ratio: float | None
     kept_float: Sequence[tuple[Engine, Json]]
     payoff: Sequence[Json]
     rejected: Sequence[str]
@@ -121,7 +122,8 @@ def _section(name: str, params: ModelParams, evidence: Evidence) -> ModelSection
         steps=steps((variants or {}).get("steps", []), params.measures),
         measures=params.measures,
         example=params.example,
-        sensitivity=sorted((variants or {}).get("sensitivity", []), key=lambda one: -one["quality_drop"]),
+        sensitivity=_sensitivity(variants),
+        sensitivity_ratio=(variants or {}).get("sensitivity_ratio"),
         kept_float=_kept_float(variants),
         payoff=verdict["payoff"],
         rejected=verdict.get("rejected", []),
@@ -137,6 +139,12 @@ def _floors(params: ModelParams) -> dict[str, float]:
     limits = params.budgets.quality.model_dump()
     kept = [check for check in params.quality_checks if check.against == "teacher"]
     return {check.measure: limits[check.key] for check in kept if limits[check.key] != "none"}
+
+
+def _sensitivity(variants: Json | None) -> list[Json]:
+    """What pruning did to each group of layers, the most sensitive first; nothing where it was not measured."""
+    groups = [group for group in (variants or {}).get("sensitivity", []) if group["sensitivity"] is not None]
+    return sorted(groups, key=lambda group: -group["sensitivity"])
 
 
 def _kept_float(variants: Json | None) -> list[tuple[Engine, Json]]:

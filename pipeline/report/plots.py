@@ -41,7 +41,8 @@ def quality_plot(rows: Sequence[VariantRow], measures: Sequence[Measure], floors
     Returns:
         An SVG element; `None` when fewer than two variants can be shown.
     """
-    whole = [one for one in measures if all(row.quality.get(one.key) is not None for row in rows)]
+    preferred = sorted(measures, key=lambda one: not one.plotted)
+    whole = [one for one in preferred if all(row.quality.get(one.key) is not None for row in rows)]
     if not whole:
         return None
     key, title = whole[0].key, whole[0].title

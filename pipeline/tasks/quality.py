@@ -11,12 +11,14 @@ class Measure:
     Attributes:
         key: its name in variants.json.
         title: at the head of a column.
-        meaning: one sentence for the model card.
+        meaning: half a sentence for report and model card.
+        plotted: whether the report plots it against latency, where all variants have it; else the first is plotted.
     """
 
     key: str
     title: str
     meaning: str
+    plotted: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ _ROOT = Path(__file__).parents[2]
 
 
 def _params(*entries: dict[str, str], pin: str) -> TeacherParams:
-    return TeacherParams.model_validate({"sources": entries, "sha256": pin, "max_tokens": 8, "batch_tokens": 64})
+    return TeacherParams.model_validate(
+        {"sources": entries, "sha256": pin, "max_tokens": 8, "train_tokens": 8, "batch_tokens": 64}
+    )
 
 
 def _folder(path: Path, content: bytes = b"weights") -> str:

@@ -42,7 +42,7 @@ class AugmentParams(Block):
 
     shift: Fraction
     rotation_degrees: NonNegativeFloat
-    zoom: Fraction
+    zoom: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     flip: bool
 
 
@@ -108,6 +108,7 @@ class TeacherParams(Block):
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] | None = None
     sha256: Sha256 | None = None
     train: TrainParams | None = None
+    copies: PositiveInt
 
     @model_validator(mode="after")
     def _one_way(self) -> "TeacherParams":
@@ -128,7 +129,8 @@ class DistillParams(Block):
     warmup_fraction: Fraction
     weight_decay: NonNegativeFloat
     temperature: PositiveFloat
-    label_weight: Fraction
+    teacher_weight: Fraction
+    label_smoothing: Fraction
     feature_weight: NonNegativeFloat
 
 

@@ -43,6 +43,7 @@ class TeacherParams(Weights):
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     max_tokens: PositiveInt
+    train_tokens: PositiveInt
     batch_tokens: PositiveInt
 
 
@@ -69,7 +70,6 @@ class DistillParams(Block):
 
     epochs: PositiveFloat
     batch_size: PositiveInt
-    max_tokens: PositiveInt
     learning_rate: PositiveFloat
     warmup_fraction: Fraction
     weight_decay: NonNegativeFloat
@@ -131,11 +131,13 @@ class ModelParams(params.ModelParams):
     """See `pipeline.params.ModelParams`."""
 
     measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("recall_at_1", "Recall@1", "how often a summary line finds its own docstring's body first"),
         Measure(
             "fidelity_spearman",
             "Fidelity",
             "Spearman correlation of pairwise similarities with the teacher's, on held-out texts",
+        ),
+        Measure(
+            "recall_at_1", "Recall@1", "how often a held-out summary line finds its own docstring's body first", True
         ),
         Measure("recall_at_10", "Recall@10", "how often it is among the first ten"),
     )
@@ -204,7 +206,7 @@ def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
     if lengths and most < max(lengths):
         message = f"is {most}, but export.lengths goes up to {max(lengths)}: raise it, or drop the longer lengths"
         yield document.problem(path, message)
-    path = (*model, "distill", "max_tokens")
+    path = (*model, "teacher", "train_tokens")
     distilled = document.get(path, int)
     if distilled is not None and distilled > most:
         message = f"is {distilled}, but the student takes {most} (student.max_tokens): lower it to that"

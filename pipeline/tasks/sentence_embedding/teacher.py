@@ -32,7 +32,7 @@ def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Pa
     def embed(run: label.Teacher, tokens: Tokens, name: str) -> NDArray[np.float32]:
         return label.embed(run, tokens, budget, f"teacher: {name}")
 
-    train = tokenize(storage.load_texts(data / storage.TRAIN), tokenizer, params.distill.max_tokens)
+    train = tokenize(storage.load_texts(data / storage.TRAIN), tokenizer, params.teacher.train_tokens)
     alone = label.vocabulary_tokens(tokenizer)
     if module is None:
         # A black box shows no token outputs: its embedding of each token alone must do.

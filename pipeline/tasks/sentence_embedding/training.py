@@ -69,7 +69,7 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
     if params.prune.vocabulary_min_count:
         rows = vocabulary.rows_to_keep(tokens, old, params.prune.vocabulary_min_count)
         tokenizer = vocabulary.prune_tokenizer(old, rows)
-        tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, params.distill.max_tokens)
+        tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, params.teacher.train_tokens)
     else:
         rows, tokenizer = np.arange(before.config.vocabulary), old
     model = neurons.prune_encoder(before, rows, params.prune.ffn_ratio)
@@ -103,7 +103,7 @@ def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> M
     model = artifacts.load_model(paths.pruned, TextEncoder)
     tokenizer = load_tokenizer(paths.pruned / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.TRAIN)
-    tokens = tokenize(texts, tokenizer, params.distill.max_tokens)
+    tokens = tokenize(texts, tokenizer, params.teacher.train_tokens)
     schedule = Schedule(
         distillation.steps_of(params.quantize.epochs, len(tokens), params.distill.batch_size),
         params.quantize.learning_rate,
@@ -114,7 +114,7 @@ def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> M
     name = "quantize: fine-tuning"
     # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
     trained = _train(model, params, tokens, targets, schedule, seed + 2, name, quantization.int8_weights)
-    ids, mask = _calibration(tokens, params.quantize.calibration_texts, max(params.export.lengths))
+    ids, mask = _calibration(tokens, params.quantize.calibration_texts, model.config.max_tokens)
     artifacts.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
     return _save(model, params, paths, paths.pruned / TOKENIZER, out, trained, {})
 
@@ -159,7 +159,7 @@ def _contrast(params: ModelParams, paths: ModelLayout, tokenizer: Tokenizer) -> 
     if not params.prune.contrast_weight:
         return None
     texts = storage.load_texts(paths.data / storage.TRAIN)
-    pairs = passage_pairs(texts, tokenizer, params.distill.max_tokens)
+    pairs = passage_pairs(texts, tokenizer, params.teacher.train_tokens)
     if len(pairs) < _MIN_PAIRS:
         return None
     return distillation.Contrast(pairs, params.prune.contrast_weight, params.prune.contrast_temperature)
