@@ -5,6 +5,7 @@ Every convolution but the first halves the image, as in VGG (arXiv:1409.1556) wi
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -38,11 +39,9 @@ class ConvNet(nn.Module):
         super().__init__()
         self.config = config
         self.normalize = Normalize(config.mean, config.std)
-        inputs = (config.channels, *config.widths)
-        layers = enumerate(zip(inputs[:-1], inputs[1:], strict=True))
         self.features = nn.ModuleList(
             nn.Sequential(*conv_norm(ins, outs, 3, 2 if index else 1, activation=nn.ReLU))
-            for index, (ins, outs) in layers
+            for index, (ins, outs) in enumerate(pairwise((config.channels, *config.widths)))
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(config.widths[-1], config.classes)
