@@ -30,7 +30,7 @@ from pipeline.compress.training import Schedule
 from pipeline.corpus import storage
 from pipeline.corpus.tokens import Tokens, load_tokenizer
 from pipeline.layout import TOKENIZER, Layout
-from pipeline.params import ModelParams
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.params_file import load_params
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.sentence_embedding.teacher import load_labels
@@ -78,7 +78,7 @@ def main() -> None:
     for number in range(arguments.rounds):
         ours.append(arguments.texts / run_ours(build(params, vocabulary), params, tokens, targets))
         module = StudentModule(
-            build(params, vocabulary), load_tokenizer(paths.teacher / TOKENIZER), params.distill.max_tokens
+            build(params, vocabulary), load_tokenizer(paths.teacher / TOKENIZER), params.teacher.train_tokens
         )
         theirs.append(arguments.texts / run_theirs(module, params, texts, targets[: arguments.texts]))
         print(f"round {number + 1}: {ours[-1]:.0f} against {theirs[-1]:.0f} texts/s, {ours[-1] / theirs[-1]:.2f} times")

@@ -116,7 +116,7 @@ def judge_model(evidence: ModelEvidence, params: ModelParams, judge_of: Judge) -
     rejected: list[str] = []
     for engine in Engine:
         candidates = {
-            variant: variant_checks(evidence, engine, variant, params.budgets, judge_of) for variant in STUDENT_VARIANTS
+            variant: variant_checks(evidence, engine, variant, params, judge_of) for variant in STUDENT_VARIANTS
         }
         outcomes = {variant: worst(check.verdict for check in mine) for variant, mine in candidates.items()}
         pick = choose(outcomes, pays(evidence, engine))

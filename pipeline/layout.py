@@ -43,6 +43,7 @@ REPORT = "report.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
+PREPROCESSING = "preprocessing.json"
 CALIBRATION = "calibration.safetensors"
 
 

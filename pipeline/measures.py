@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,37 @@ def count_macs(model: nn.Module, inputs: Mapping[str, Tensor]) -> int:
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(**inputs)
     return int(counter.get_total_flops()) // 2
+
+
+def describe_size(model: nn.Module | None, weights: Path, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+    """`params`, `macs` of one call on `inputs`, and `size_bytes` of the weights' file; None for a black box."""
+    if model is None:
+        return {"params": None, "macs": None, "size_bytes": None}
+    macs = count_macs(model, inputs)
+    return {"params": count_params(model), "macs": macs, "size_bytes": weights.stat().st_size}
+
+
+def gains(
+    before: nn.Module, after: nn.Module, old: Mapping[str, Any], new: Mapping[str, Any], inputs: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """What pruning gained: `gains` by measure (before, after, their ratio), and `warnings` of those that did not fall.
+
+    Args:
+        before: the student as it was.
+        after: the pruned one.
+        old: `describe_size` of `before`.
+        new: the same of `after`.
+        inputs: to time both in PyTorch with.
+    """
+    timed = latency_ms({"before": before, "after": after}, inputs)
+    pairs: dict[str, tuple[float, float]] = {key: (old[key], new[key]) for key in ("params", "macs", "size_bytes")}
+    pairs["torch_latency_p50_ms"] = (timed["before"], timed["after"])
+    return {
+        "gains": {name: {"before": a, "after": b, "ratio": b / a} for name, (a, b) in pairs.items()},
+        "warnings": [
+            f"pruning did not lower {name}: {a:.6g} before, {b:.6g} after" for name, (a, b) in pairs.items() if b >= a
+        ],
+    }
 
 
 def latency_ms(models: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> dict[str, float]:

@@ -1,14 +1,20 @@
 """The schema of params.yaml: one frozen model a block, unknown keys forbidden.
 
-Reading the file, with all errors at once and with their lines, is `pipeline.params_file`.
+Here is what every task has; the blocks of one task are in `pipeline/tasks/<task>/params.py`, and a model's `task`
+decides which serve. Reading the file, with all errors at once and with their lines, is `pipeline.params_file`.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
-from pipeline.layout import Engine, Variant
+from pipeline import tasks
+from pipeline.layout import CONFIG, Engine, Variant
+from pipeline.tasks.quality import Measure, QualityCheck
+from pipeline.yaml_lines import Document, KeyPath, Problem
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -17,6 +23,7 @@ PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 # A budget is never left out by accident: `none` says that there is none.
 Budget = PositiveFloat | Literal["none"]
+QualityBudget = Fraction | Literal["none"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -26,17 +33,6 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataParams(Block):
-    """Texts to train and to judge on; `docstrings` of the locked packages, or `text` from data/raw/."""
-
-    source: Literal["docstrings", "text"]
-    max_train_texts: PositiveInt
-    validation_texts: PositiveInt
-    heldout_texts: PositiveInt
-    retrieval_pairs: NonNegativeInt
-    holdout_fraction: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-
-
 class PackageSource(Block):
     """A checkpoint inside an installed Python package."""
 
@@ -44,7 +40,7 @@ class PackageSource(Block):
 
 
 class PathSource(Block):
-    """A local sentence-transformers or Hugging Face folder."""
+    """A local folder with a checkpoint: `config.json` and `model.safetensors`, and what the task needs besides."""
 
     path: str
 
@@ -57,92 +53,53 @@ class HubSource(Block):
 
 
 class SavedModelSource(Block):
-    """A black-box TensorFlow SavedModel with `tokenizer.json` in its folder; needs the extra `tensorflow`."""
+    """A black-box TensorFlow SavedModel in a folder; needs the extra `tensorflow`."""
 
     saved_model: str
 
 
-Source = PackageSource | PathSource | HubSource | SavedModelSource
+class OnnxSource(Block):
+    """A black-box ONNX model: one file."""
+
+    onnx: str
 
 
-class TeacherParams(Block):
-    """The teacher: where its weights come from, and the checksum that they must have."""
+Source = PackageSource | PathSource | HubSource | SavedModelSource | OnnxSource
+
+
+class Weights(Block):
+    """Where weights come from, and the checksum that they must have."""
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     sha256: Sha256
-    max_tokens: PositiveInt
-    batch_tokens: PositiveInt
 
 
-class StudentParams(Block):
-    """The student's architecture; widths in units of features."""
+class Int8Params(Block):
+    """What int8 may cost, and what is done where it costs more; see pipeline.engines.sensitive."""
 
-    architecture: Literal["text_encoder"]
-    embedding_dim: PositiveInt
-    hidden_dim: PositiveInt
-    layers: PositiveInt
-    heads: PositiveInt
-    ffn_dim: PositiveInt
-    max_tokens: PositiveInt
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> "StudentParams":
-        if self.hidden_dim % self.heads:
-            raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of heads {self.heads}")
-        return self
-
-
-class DistillParams(Block):
-    """Knowledge distillation; see pipeline.compress.distill for the loss."""
-
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    max_tokens: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_fraction: Fraction
-    weight_decay: NonNegativeFloat
-    similarity_weight: NonNegativeFloat
-    temperature: PositiveFloat
-
-
-class PruneParams(Block):
-    """Structured pruning, then recovery."""
-
-    vocabulary_min_count: NonNegativeInt
-    ffn_ratio: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-    epochs: NonNegativeFloat
-    learning_rate: PositiveFloat
-    contrast_weight: NonNegativeFloat
-    contrast_temperature: PositiveFloat
-
-
-class QuantizeParams(Block):
-    """Quantization-aware fine-tuning and the calibration set."""
-
-    epochs: NonNegativeFloat
-    learning_rate: PositiveFloat
-    calibration_texts: PositiveInt
+    tolerance: Fraction
+    max_float_layers: NonNegativeInt
 
 
 class ExportParams(Block):
-    """Shapes that the exports must serve: token lengths, and the batch of the throughput case."""
+    """What the exports must serve: the batch of the throughput case, and int8 within its tolerance."""
 
-    lengths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     batch: PositiveInt
+    int8: Int8Params
 
 
 class Tolerance(Block):
-    """How far an export may be from the PyTorch model it came from, on unit-length outputs."""
+    """How far an export may be from the PyTorch model it came from; see pipeline.verify.compare."""
 
     mean_cosine: Fraction
     max_abs_error: PositiveFloat
 
 
 class VerifyParams(Block):
-    """How many texts an export is compared on, and its tolerances."""
+    """Tolerances, and how many held-out examples an export is compared on."""
 
-    texts: PositiveInt
-    teacher_texts: PositiveInt
+    examples: PositiveInt
+    teacher_examples: PositiveInt
     tolerances: Mapping[Variant, Tolerance]
 
     @model_validator(mode="after")
@@ -153,19 +110,18 @@ class VerifyParams(Block):
 
 
 class BudgetCase(Block):
-    """The benchmark case whose latency and memory are judged."""
+    """The benchmark case whose latency and memory are judged; a task may add axes to `batch`."""
 
     batch: PositiveInt
-    length: PositiveInt
     threads: PositiveInt | Literal["all"]
 
+    def shape(self) -> dict[str, int]:
+        """Size of every axis that a case may vary, by its name."""
+        return {name: size for name, size in self.model_dump().items() if name != "threads"}
 
-class QualityBudgets(Block):
-    """What must be left of the teacher's quality."""
-
-    fidelity_spearman: Fraction | Literal["none"]
-    int8_fidelity_drop: Fraction | Literal["none"]
-    recall_at_1_kept: Fraction | Literal["none"]
+    def describe_shape(self) -> str:
+        """The shape in words."""
+        return f"batch {self.batch}"
 
 
 class EngineBudgets(Block):
@@ -181,7 +137,7 @@ class Budgets(Block):
 
     case: BudgetCase
     params: Budget
-    quality: QualityBudgets
+    quality: Block
     onnxruntime: EngineBudgets
     openvino: EngineBudgets
     tflite: EngineBudgets
@@ -193,18 +149,65 @@ class Budgets(Block):
 
 
 class ModelParams(Block):
-    """One product: a teacher, the way to its student, and what the student must reach."""
+    """One product: a teacher, the way to its student, and what the student must reach.
 
-    task: Literal["sentence-embedding"]
-    data: DataParams
-    teacher: TeacherParams
-    student: StudentParams
-    distill: DistillParams
-    prune: PruneParams
-    quantize: QuantizeParams
+    A task's own class narrows the blocks and declares:
+
+    Attributes:
+        measures: of quality, the one that plots show first.
+        quality_checks: one for each key of `budgets.quality`.
+        example: what the multiply-accumulates in reports are of.
+        teacher_files: what a folder with a teacher's checkpoint must hold beside its weights.
+    """
+
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    quality_checks: ClassVar[tuple[QualityCheck, ...]] = ()
+    example: ClassVar[str] = "one example"
+    teacher_files: ClassVar[tuple[str, ...]] = (CONFIG,)
+
+    task: str
+    data: Block
+    teacher: Block
+    student: Block
+    distill: Block
+    prune: Block
+    quantize: Block
     export: ExportParams
     verify: VerifyParams
     budgets: Budgets
+
+    def pinned_teacher(self) -> Weights | None:
+        """Where the teacher's weights lie; `None` where it is trained here."""
+        return self.teacher if isinstance(self.teacher, Weights) else None
+
+    def describe(self) -> str:
+        """What is built, in a few words."""
+        return "a model"
+
+    def device_facts(self) -> Mapping[str, Any]:
+        """What manifest.json of a release says beside the files, such as `max_tokens`."""
+        return {}
+
+    @classmethod
+    def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
+        """What the keys of a model must fulfil among each other; values of a wrong type are left to the schema."""
+        yield from ()
+
+
+def _by_task(value: Any) -> ModelParams:
+    """Validate a model by the schema of its task."""
+    if isinstance(value, ModelParams):
+        return value
+    if not isinstance(value, dict):
+        return ModelParams.model_validate(value)  # raises
+    name = value.get("task")
+    if name not in tasks.names():
+        expected = " or ".join(map(repr, tasks.names()))
+        kind = "literal_error" if "task" in value else "missing"
+        details = InitErrorDetails(type=kind, loc=("task",), input=name, ctx={"expected": expected})
+        raise ValidationError.from_exception_data("ModelParams", [details])
+    # Through JSON, as the whole file: pydantic's strict mode then takes lists for tuples but no text for a number.
+    return tasks.params_of(name).model_validate_json(json.dumps(value), strict=True)
 
 
 class BenchmarkParams(Block):
@@ -224,5 +227,5 @@ class Params(Block):
     seed: NonNegativeInt
     fleet: Annotated[tuple[str, ...], Field(min_length=1)]
     toolchain: Mapping[Literal["training", "onnxruntime", "openvino", "tflite"], Mapping[str, str | int]]
-    models: Mapping[str, ModelParams]
+    models: Mapping[str, Annotated[ModelParams, PlainValidator(_by_task)]]
     benchmark: BenchmarkParams

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from pipeline.params import Params, Source
+from pipeline import tasks
+from pipeline.params import ModelParams, Params, Source
 from pipeline.yaml_lines import Document, KeyPath, Problem, dotted
 
 _NEAR = 0.6
@@ -160,23 +161,27 @@ def _source_problem(error: ErrorDetails, document: Document) -> Problem | None:
         return None
     path: KeyPath = error["loc"][:index]
     item = _at(path, document.tree)
-    choices = ", ".join(_SOURCES)
+    kinds = _sources_at(path, document.tree)
+    choices = ", ".join(kinds)
     if not isinstance(item, dict):
-        message = f"is {show(item)}; expected one of the keys {choices}, as in `- package: NAME`"
+        message = f"is {show(item)}; expected one of the keys {choices}, as in `- {next(iter(kinds))}: NAME`"
         return Problem(document.line(path), dotted(path), message)
-    keys = [key for key in _SOURCES if key in item]
+    keys = [key for key in kinds if key in item]
     if len(keys) == 1:
         return None if _SOURCE_NAMES[str(error["loc"][index])] == keys[0] else _OTHER_SOURCE
     if keys:
         message = f"has {' and '.join(keys)}; one of them decides where the weights lie: make two entries"
         return Problem(document.line(path), dotted(path), message)
-    guess = next((f"; did you mean '{near}' for '{key}'?" for key in item if (near := nearest(key, _SOURCES))), "")
+    guess = next((f"; did you mean '{near}' for '{key}'?" for key in item if (near := nearest(key, kinds))), "")
     message = f"has none of the keys that decide where the weights lie: {choices}{guess}"
     return Problem(document.line(path), dotted(path), message)
 
 
 def annotation_at(path: KeyPath, tree: Any) -> Any:
-    """The type that params.py declares for `path`; of a union of sources the one that the entry's keys choose."""
+    """The type that params.py declares for `path`.
+
+    Of a union of sources it is the one that the entry's keys choose, of a model the one of its task.
+    """
     annotation: Any = Params
     node = tree
     for part in path:
@@ -195,9 +200,21 @@ def _child(annotation: Any, part: str | int) -> Any:
 def _chosen(annotation: Any, node: Any) -> Any:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType) and isinstance(node, dict):
-        return next((kind for key, kind in _SOURCES.items() if key in node), annotation)
+    if get_origin(annotation) in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not types.NoneType]
+        if len(kinds) == 1:
+            return _chosen(kinds[0], node)
+        if isinstance(node, dict):
+            return next((kind for key, kind in _SOURCES.items() if key in node), annotation)
+    if annotation is ModelParams and isinstance(node, dict) and node.get("task") in tasks.names():
+        return tasks.params_of(node["task"])
     return annotation
+
+
+def _sources_at(path: KeyPath, tree: Any) -> list[str]:
+    """The keys of the sources that an entry of `sources` may have."""
+    union = _child(annotation_at(path[:-1], tree), path[-1])
+    return [key for key, kind in _SOURCES.items() if kind in get_args(union)]
 
 
 def _keys(annotation: Any) -> list[str]:

@@ -22,6 +22,8 @@ from pipeline.tasks import task
 from pipeline.tasks.base import Arrays, Encode
 
 _STEPS = ("distill", "prune", "quantize")
+# A row of zeros has no direction to compare; its differences count as they are.
+_SHORTEST = 1e-6
 
 
 def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping[str, Any]:
@@ -57,9 +59,9 @@ def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping
             {"step": step, **_summary(report)} for step, report in {"teacher": teacher_report, **reports}.items()
         ],
         "gains": reports["prune"].get("gains", {}),
-        "cases": [
-            {"name": case.name, "batch": case.batch, "length": case.length} for case in kind.cases(params, paths)
-        ],
+        **{key: reports["prune"][key] for key in ("sensitivity_ratio", "sensitivity") if key in reports["prune"]},
+        "cases": [{"name": case.name, **case.shape} for case in kind.cases(params, paths)],
+        "budget_case": {**params.budgets.case.shape(), "threads": params.budgets.case.threads},
         "variants": variants,
     }
 
@@ -74,11 +76,21 @@ def figures(report: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def compare(given: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: Tolerance) -> dict[str, Any]:
-    """Differences of two runs over the same inputs, rows of unit length, and what is out of tolerance."""
+    """Differences of two runs over the same inputs, and what is out of tolerance.
+
+    The largest absolute error is relative to the length (L2 norm) of the wanted row, so that one scale serves logits
+    and embeddings; those of unit length are compared as they are.
+
+    Args:
+        given: the export's outputs, float32 `[n, d]`.
+        wanted: PyTorch's for the same inputs, float32 `[n, d]`.
+        tolerance: of both measures.
+    """
     if not np.isfinite(given).all():
         return {"mean_cosine": None, "max_abs_error": None, "problems": ["the output holds NaN or infinity"]}
     cosine = float(cosine_similarities(given, wanted).mean())
-    error = float(np.abs(given - wanted).max())
+    lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
+    error = float((np.abs(given - wanted) / np.maximum(lengths, _SHORTEST)).max())
     problems = []
     if cosine < tolerance.mean_cosine:
         problems.append(f"mean cosine {cosine:.5f} < tolerance {tolerance.mean_cosine}")
@@ -92,7 +104,7 @@ def session_encode(session: Session, label: str) -> Encode:
 
     def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
         return np.concatenate(
-            [session.run(example) for example in track(examples, total=len(examples), label=label, unit="texts")]
+            [session.run(example) for example in track(examples, total=len(examples), label=label, unit="examples")]
         )
 
     return encode
@@ -126,14 +138,11 @@ def _judge(
             raise StageError(f"{path.parent / name} is not the file that the export wrote: run `dvc repro` again")
     encode = session_encode(open_session(engine.value, path), label)
     is_teacher = variant is Variant.TEACHER
-    examples = kind.comparison_inputs(params, paths, params.verify.teacher_texts if is_teacher else params.verify.texts)
+    count = params.verify.teacher_examples if is_teacher else params.verify.examples
+    examples = kind.comparison_inputs(params, paths, count)
     differences = compare(encode(examples), module_encode(source)(examples), params.verify.tolerances[variant])
     # The teacher's own quality was measured in PyTorch; its export only has to agree with that.
-    quality = (
-        {"fidelity_spearman": 1.0, **kind.teacher_quality(paths)}
-        if is_teacher
-        else kind.evaluate(encode, params, paths)
-    )
+    quality = kind.teacher_quality(paths) if is_teacher else kind.evaluate(encode, params, paths)
     for problem in differences["problems"]:
         note(f"{label}: {problem}")
     return {
@@ -142,6 +151,7 @@ def _judge(
         "path": path.as_posix(),
         "files": exported["files"],
         "size_bytes": exported["size_bytes"],
+        **({"accuracy": exported["accuracy"]} if "accuracy" in exported else {}),
         "quality": dict(quality),
         **differences,
         "verified": not differences["problems"],
@@ -149,4 +159,4 @@ def _judge(
 
 
 def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: report.get(key) for key in ("params", "macs_at_32_tokens", "size_bytes", "quality")}
+    return {key: report.get(key) for key in ("params", "macs", "size_bytes", "quality")}

@@ -45,6 +45,19 @@ class Document:
             path = path[:-1]
         return self.lines.get(path, 1)
 
+    def get(self, path: KeyPath, kind: type | tuple[type, ...]) -> Any:
+        """The value at `path`, or None where it is missing or of another type; a truth value is no number."""
+        node = self.tree
+        for part in path:
+            if not isinstance(node, dict) or part not in node:
+                return None
+            node = node[part]
+        return node if isinstance(node, kind) and not isinstance(node, bool) else None
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """A problem at `path`, with its line."""
+        return Problem(self.line(path), dotted(path), message)
+
 
 def dotted(path: KeyPath) -> str:
     """Write a path as it is named to people: `models.docs-embed.teacher.sources.0.package`."""

@@ -4,19 +4,22 @@ python -m stages.export docs-embed onnxruntime
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts, tasks
 from pipeline.engines.base import Calibration, Exporter, exporter
+from pipeline.engines.sensitive import Int8Report, quantize_within
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import new_folder, sha256, write_json
 from pipeline.layout import CALIBRATION, SUFFIX, Engine, Layout, ModelLayout, Variant
 from pipeline.params import ModelParams
 from pipeline.params_file import load_params
+from pipeline.runtime.session import open_session
 from pipeline.stage import main
+from pipeline.verify import session_encode
 
 
 def run(model: str, engine: str, root: Path = Path()) -> None:
@@ -37,19 +40,21 @@ def run(model: str, engine: str, root: Path = Path()) -> None:
     toolchain = params.toolchain[target.value]
     paths = layout.model(model)
     with new_folder(paths.export(target)) as folder:
-        export_variants(exporter(target), params.models[model], paths, toolchain, folder)
-        manifest = {
-            "engine": target.value,
-            "toolchain": dict(toolchain),
-            "variants": describe_variants(folder, target, paths.export(target).relative_to(layout.root)),
-        }
+        report = export_variants(exporter(target), params.models[model], paths, toolchain, folder)
+        variants = describe_variants(folder, target, paths.export(target).relative_to(layout.root))
+        variants[Variant.INT8.value]["accuracy"] = report.as_json()
+        manifest = {"engine": target.value, "toolchain": dict(toolchain), "variants": variants}
         write_json(folder / paths.export_manifest(target).name, manifest)
 
 
 def export_variants(
     target: Exporter, params: ModelParams, paths: ModelLayout, toolchain: Mapping[str, str | int], folder: Path
-) -> None:
-    """Write teacher, fp32 and int8 into `folder`; a black-box teacher has no export."""
+) -> Int8Report:
+    """Write teacher, fp32 and int8 into `folder`; a black-box teacher has no export.
+
+    Returns:
+        What int8 loses, and the layers that were kept in float so that it loses no more.
+    """
     task = tasks.task(params.task)
     spec = task.model_spec(params)
     files = {variant: folder / f"{variant}{SUFFIX[target.name]}" for variant in Variant}
@@ -63,8 +68,37 @@ def export_variants(
     with _timed(target.name, Variant.FP32):
         target.export(artifacts.load_model(paths.quantized), spec, files[Variant.FP32], toolchain=toolchain)
     with _timed(target.name, Variant.INT8):
-        calibration = load_calibration(paths.quantized / CALIBRATION)
-        target.quantize(files[Variant.FP32], spec, calibration, files[Variant.INT8])
+        report = quantize_within(
+            target,
+            files[Variant.FP32],
+            spec,
+            load_calibration(paths.quantized / CALIBRATION),
+            files[Variant.INT8],
+            loss=loss_against(target.name, files[Variant.FP32], params, paths),
+            tolerance=params.export.int8.tolerance,
+            max_float_layers=params.export.int8.max_float_layers,
+        )
+    kept = ", ".join(layer.name for layer in report.kept_float) or "no layer"
+    found = f"int8 loses {report.loss:.4g}, {report.tolerance:g} allowed; {kept} kept in float"
+    print(f"{target.name}: {found}", flush=True)
+    return report
+
+
+def loss_against(engine: Engine, fp32: Path, params: ModelParams, paths: ModelLayout) -> Callable[[Path], float]:
+    """How much lower another file scores than `fp32`, in the task's measure on validation data."""
+    task = tasks.task(params.task)
+
+    def score(file: Path) -> float:
+        encode = session_encode(open_session(engine.value, file), f"{engine}: score of {file.name}")
+        return task.score(encode, params, paths)
+
+    whole: list[float] = []
+
+    def loss(file: Path) -> float:
+        whole[:] = whole or [score(fp32)]
+        return whole[0] - score(file)
+
+    return loss
 
 
 def load_calibration(path: Path) -> Calibration:

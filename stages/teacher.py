@@ -17,7 +17,7 @@ def run(model: str) -> None:
     params, paths = loaded.params.models[model], layout.model(model)
     where = f"{loaded.path}:{loaded.line(f'models.{model}.teacher')}: models.{model}.teacher"
     with new_folder(paths.teacher) as out:
-        report = task(params.task).run_teacher(params, layout.root, where, paths.data, out)
+        report = task(params.task).run_teacher(params, loaded.params.seed, layout.root, where, paths.data, out)
         write_json(out / REPORT, report)
 
 

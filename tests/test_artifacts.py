@@ -19,7 +19,7 @@ def _student() -> TextEncoder:
 def test_a_student_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     model = _student()
     save_model(model, tmp_path)
-    loaded = load_model(tmp_path)
+    loaded = load_model(tmp_path, TextEncoder)
     assert loaded.config == model.config
     assert not loaded.training
     ids = torch.tensor([[3, 1, 2]], dtype=torch.int32)
@@ -38,7 +38,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layers": 3}, "no configuration of a text encoder .*layers"),
+        ({"layers": 3}, "no configuration of a student .*layers"),
         ({"hidden_dim": 16}, r"tensor layers\.0\.attention\.out\.bias has shape \[8\], not \[16\]"),
         ({"ffn_dims": [16]}, r"unexpected tensor layers\.1\.ffn_in\.weight"),
         ({"vocabulary": 21}, r"tensor tokens\.weight has shape \[20, 6\], not \[21, 6\]"),
@@ -57,7 +57,7 @@ def test_a_config_without_a_key_is_named(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     del config["ffn_dims"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(IntegrityError, match=r"config\.json is no configuration of a text encoder \('ffn_dims'\)"):
+    with pytest.raises(IntegrityError, match=r"config\.json is no configuration of a student \('ffn_dims'\)"):
         load_model(tmp_path)
 
 

@@ -14,7 +14,7 @@ from pipeline.files import read_json, write_json
 from pipeline.gate import Verdict, judge
 from pipeline.gate_checks import Check
 from pipeline.layout import Engine, Layout, Variant
-from pipeline.params import Budgets, ModelParams
+from pipeline.tasks.sentence_embedding.params import Budgets, ModelParams
 from stages.gate import run as run_stage
 
 PARAMS_YAML = Path(__file__).parents[1] / "params.yaml"
@@ -298,7 +298,7 @@ def test_slower_int8_ships_loudly_when_fp32_is_too_large(evidence: Evidence) -> 
 
 def test_case_that_was_not_measured_is_an_input_error(evidence: Evidence) -> None:
     params = model_params(case={"length": 48})
-    with pytest.raises(InputError, match=r"length 48, 1 threads, which was not measured; measured: b1_l32 with 1"):
+    with pytest.raises(InputError, match=r"48 tokens, 1 threads, which was not measured; measured: b1_l32 with 1"):
         evidence.judge(params)
 
 

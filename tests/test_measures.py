@@ -54,7 +54,7 @@ def test_the_size_of_a_model_and_of_a_black_box(tmp_path: Path) -> None:
     size = describe_size(_student(), weights)
     assert size["size_bytes"] == 5
     assert size["params"] == count_params(_student())
-    assert describe_size(None, weights) == {"params": None, "macs_at_32_tokens": None, "size_bytes": None}
+    assert describe_size(None, weights) == {"params": None, "macs": None, "size_bytes": None}
 
 
 def test_latency_gives_a_time_a_model_and_restores_the_threads() -> None:

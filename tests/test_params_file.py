@@ -228,7 +228,7 @@ def test_names_of_models_are_plain_and_free(edited: Edit, name: str) -> None:
         ("case: {batch: 1", "case: {batch: 3", "budgets.case.batch", "is 3, which is not measured: use 1 or 8"),
         ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 256]", "student.max_tokens", "export.lengths goes up to 256"),
         ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 32]", "export.lengths", "has 32 more than once"),
-        ("max_tokens: 64", "max_tokens: 512", "distill.max_tokens", "but the student takes 128"),
+        ("train_tokens: 64", "train_tokens: 512", "teacher.train_tokens", "but the student takes 128"),
         ("heads: 5", "heads: 7", "student", "hidden_dim 160 is not a multiple of heads 7"),
         ("retrieval_pairs: 2500", "retrieval_pairs: 0", "budgets.quality.recall_at_1_kept", "retrieval_pairs is 0"),
     ],

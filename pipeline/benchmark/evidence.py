@@ -26,7 +26,7 @@ class Evidence:
 
     Attributes:
         problems: what the verify stage found; empty for a verified variant.
-        quality: `fidelity_spearman`, `recall_at_1` and more, by name.
+        quality: the task's measures by name.
         timing: `None` when it was not measured.
         failure: how it crashed, hung or raised in the benchmark, if it did.
     """
@@ -82,7 +82,7 @@ def gather(case: BudgetCase, variants: Mapping[str, Any], results: Mapping[str, 
 
 
 def _is_case(measurement: Mapping[str, Any], case: BudgetCase) -> bool:
-    if (measurement["batch"], measurement["length"]) != (case.batch, case.length):
+    if any(measurement.get(axis) != size for axis, size in case.shape().items()):
         return False
     if case.threads == "all":
         return bool(measurement["all_cores"])
@@ -92,9 +92,8 @@ def _is_case(measurement: Mapping[str, Any], case: BudgetCase) -> bool:
 def _not_measured(model: str, case: BudgetCase, measured: list[Any]) -> str:
     known = sorted({f"{m['case']} with {'all' if m['all_cores'] else m['threads']} threads" for m in measured})
     return (
-        f"models.{model}.budgets.case asks for batch {case.batch}, length {case.length}, {case.threads} threads, "
-        f"which was not measured; measured: {', '.join(known)}. Choose one of these, or add the length to "
-        f"models.{model}.export.lengths"
+        f"models.{model}.budgets.case asks for {case.describe_shape()}, {case.threads} threads, "
+        f"which was not measured; measured: {', '.join(known)}. Choose one of these, or add it to models.{model}.export"
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,20 +10,25 @@ from pipeline.errors import IntegrityError
 from pipeline.files import read_json, sha256
 from pipeline.layout import Variant
 
-# Where nothing else is said, this is the case that stands for a model: one short text, one thread.
-REFERENCE_BATCH = 1
-REFERENCE_LENGTH = 32
-
 Threads = int | Literal["all"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One shape of input: rows of a batch, tokens of a row."""
+    """One shape of input: the size of each axis that varies, `batch` first."""
 
     name: str
-    batch: int
-    length: int
+    shape: Mapping[str, int]
+
+    @property
+    def batch(self) -> int:
+        """Rows of a run."""
+        return self.shape["batch"]
+
+    @property
+    def size(self) -> int:
+        """Product of the sizes, to sort by."""
+        return prod(self.shape.values())
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,8 @@ def read_subjects(variants_path: Path, inputs_path: Path, root: Path) -> list[Su
     the threads that are judged.
 
     Args:
-        variants_path: `artifacts/fleet/<model>/variants.json`. Its optional `budget_case` ({batch, length,
-            threads}) replaces the default reference case of 1 x 32 tokens with 1 thread.
+        variants_path: `artifacts/fleet/<model>/variants.json`. Its `budget_case` (the axes and `threads`) is the
+            reference case; without it, or where it is not there, the smallest with one thread.
         inputs_path: `artifacts/fleet/<model>/inputs.safetensors`.
         root: folder that the paths in variants.json are relative to.
 
@@ -75,7 +81,7 @@ def read_subjects(variants_path: Path, inputs_path: Path, root: Path) -> list[Su
     """
     entry = read_json(variants_path)
     try:
-        cases = sorted((Case(c["name"], c["batch"], c["length"]) for c in entry["cases"]), key=_tokens)
+        cases = sorted((_case(c) for c in entry["cases"]), key=lambda case: case.size)
         reference, judged = _reference(cases, entry.get("budget_case"))
         problems = [p for v in entry["variants"] for p in check_files(root / v["path"], v["files"])]
         subjects = [
@@ -113,12 +119,12 @@ def check_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]
     return problems
 
 
-def _tokens(case: Case) -> int:
-    return case.batch * case.length
+def _case(entry: Mapping[str, Any]) -> Case:
+    return Case(entry["name"], {axis: size for axis, size in entry.items() if axis != "name"})
 
 
 def _reference(cases: list[Case], wanted: Mapping[str, Any] | None) -> tuple[Case, Threads]:
     """The case that is judged, and its thread setting."""
-    chosen = wanted or {"batch": REFERENCE_BATCH, "length": REFERENCE_LENGTH, "threads": 1}
-    exact = [case for case in cases if (case.batch, case.length) == (chosen["batch"], chosen["length"])]
+    chosen = wanted or {"threads": 1}
+    exact = [case for case in cases if all(chosen.get(axis) == size for axis, size in case.shape.items())]
     return (exact or cases)[0], chosen["threads"]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.jobs import REFERENCE_BATCH, REFERENCE_LENGTH
 from pipeline.benchmark.run import Measurement, Outcomes
 from pipeline.benchmark.statistics import summarize
 from pipeline.files import new_folder, write_json
@@ -50,13 +49,11 @@ def to_json(outcomes: Outcomes, host: Mapping[str, Any], params: BenchmarkParams
 
 
 def headline_metrics(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Nested model → engine → variant numbers of the one-thread, short-text case, for `dvc metrics show`."""
+    """Nested model → engine → variant numbers of the reference case with one thread, for `dvc metrics show`."""
     names = ("latency_p50_ms", "latency_p95_ms", "throughput_per_s", "load_ms", "peak_memory_bytes")
     metrics: dict[str, Any] = {}
     for one in measurements:
-        if (one["batch"], one["length"], one["threads"]) == (REFERENCE_BATCH, REFERENCE_LENGTH, 1) and not one[
-            "all_cores"
-        ]:
+        if one["reference"] and one["threads"] == 1 and not one["all_cores"]:
             engine = metrics.setdefault(one["model"], {}).setdefault(one["engine"], {})
             engine[one["variant"]] = {name: one[name] for name in names}
     return metrics
@@ -69,9 +66,9 @@ def remove_results(layout: Layout) -> None:
         path.unlink(missing_ok=True)
 
 
-def _order(measurement: Measurement) -> tuple[str, bool, int, int, int]:
-    case = measurement.case
-    return measurement.subject.name, measurement.all_cores, measurement.threads, case.batch, case.length
+def _order(measurement: Measurement) -> tuple[str, bool, int, tuple[int, ...]]:
+    sizes = tuple(measurement.case.shape.values())
+    return measurement.subject.name, measurement.all_cores, measurement.threads, sizes
 
 
 def _measurement(measurement: Measurement) -> dict[str, Any]:
@@ -82,8 +79,8 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         "engine": subject.engine,
         "variant": subject.variant,
         "case": case.name,
-        "batch": case.batch,
-        "length": case.length,
+        **case.shape,
+        "reference": case == subject.reference,
         "threads": measurement.threads,
         "all_cores": measurement.all_cores,
         "cores": list(measurement.cores),

@@ -1,11 +1,13 @@
 """`bardlet bench`: measure one exported file on this machine, in a child process as the benchmark does."""
 
+import re
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save_file
@@ -14,12 +16,14 @@ from pipeline.benchmark.jobs import Case, Subject, Threads
 from pipeline.benchmark.lanes import physical_cores, plan, usable_cores
 from pipeline.benchmark.run import Measurement, run_benchmark
 from pipeline.benchmark.statistics import summarize
+from pipeline.engines.base import signature_name
 from pipeline.errors import InputError, StageError
 from pipeline.layout import SUFFIX, Engine
 from pipeline.params import BenchmarkParams
 
 # Any id of a common token serves: the time of these models does not depend on which tokens they see.
 _TOKEN_ID = 1000
+_IMAGE_SIZE = re.compile(r"[1-9]\d*x[1-9]\d*x[1-9]\d*")
 _WARMUP_RUNS = 20
 _LOAD_TIMEOUT_S = 120.0
 _MAX_BLOCK_RUNS = 100_000
@@ -29,23 +33,26 @@ def bench(
     file: Annotated[Path, typer.Argument(help="Exported .onnx, .xml or .tflite file.")],
     engine: Annotated[Engine | None, typer.Option(help="Engine; by default the one of the file's suffix.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Rows of a run.")] = 1,
-    length: Annotated[int, typer.Option(min=1, help="Tokens of a row.")] = 32,
+    length: Annotated[int, typer.Option(min=1, help="Tokens of a row, for a text encoder.")] = 32,
+    image: Annotated[
+        str | None, typer.Option(metavar="CxHxW", help="Size of an image, for an image model: 3x224x224.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads of a run; 0 takes all cores.")] = 1,
     blocks: Annotated[int, typer.Option(min=1, help="Blocks of runs.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.01, help="Seconds of a block.")] = 0.5,
 ) -> None:
-    """Measure one exported text encoder on this machine.
+    """Measure one exported text encoder or image model on this machine.
 
     The file is loaded in its own process on its own cores; the inputs are made up. Prints latency, throughput, load
-    time and peak memory. Files that a fleet releases are measured by `dvc repro benchmark`, on real text.
+    time and peak memory. Files that a fleet releases are measured by `dvc repro benchmark`, on real inputs.
     """
     if not file.is_file():
         raise InputError(f"{file} is missing: name an exported .onnx, .xml or .tflite file")
-    case = Case(f"b{batch}_l{length}", batch, length)
+    shape, arrays = _text(batch, length) if image is None else _image(batch, image)
+    case = Case(signature_name(shape), shape)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.safetensors"
-        ids = np.full((batch, length), _TOKEN_ID, dtype=np.int32)
-        save_file({f"{case.name}.input_ids": ids, f"{case.name}.attention_mask": np.ones_like(ids)}, inputs)
+        save_file({f"{case.name}.{name}": array for name, array in arrays.items()}, inputs)
         settings: tuple[Threads, ...] = (threads or "all",)
         subject = Subject("file", engine or _engine_of(file), file.stem, file, inputs, (case,), case, settings)
         # A subject's only case gets half of its round.
@@ -61,6 +68,19 @@ def bench(
     if outcomes.failures:
         raise StageError(f"{file}: {outcomes.failures[0].error}")
     _show(file, outcomes.measurements[0])
+
+
+def _text(batch: int, length: int) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
+    ids = np.full((batch, length), _TOKEN_ID, dtype=np.int32)
+    return {"batch": batch, "length": length}, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
+def _image(batch: int, size: str) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
+    if not _IMAGE_SIZE.fullmatch(size):
+        raise InputError(f"--image is {size!r}; expected channels, height and width as in 3x224x224")
+    axes = [int(axis) for axis in size.split("x")]
+    pixels = np.random.default_rng(0).uniform(0, 255, (batch, *axes)).astype(np.float32)
+    return {"batch": batch}, {"image": pixels}
 
 
 def _engine_of(file: Path) -> Engine:

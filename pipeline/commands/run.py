@@ -1,4 +1,4 @@
-"""`bardlet run`: run a release on texts, or search a file with it. Works on a device, without torch and DVC."""
+"""`bardlet run`: run a release on texts or images, or search a file. Works on a device, without torch and DVC."""
 
 import json
 import sys
@@ -22,8 +22,9 @@ _PLAIN_PROGRESS_S = 5.0
 
 def run(
     release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Folder of a release.")],
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts; without any, the lines of standard input.")
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", help="Texts, or PNG and JPEG files; without any, lines of standard input."),
     ] = None,
     engine: Annotated[
         str | None, typer.Option(help="onnxruntime, openvino or tflite; default: the first that is installed.")
@@ -32,16 +33,24 @@ def run(
     corpus: Annotated[
         Path | None, typer.Option(metavar="FILE", help="UTF-8 file whose lines are ranked for each text.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Lines shown for each text, with --corpus.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Classes of an image, or with --corpus lines for a text.")] = 5,
 ) -> None:
-    """Run a release on texts; with --corpus, search a file.
+    """Run a release on texts or images; with --corpus, search a file.
 
-    Writes one JSON line a text: its embedding, or with --corpus the best lines of FILE. In a terminal the search
-    result is a table. The release's files are checked against its manifest first; exit code 4 if one differs.
+    Writes one JSON line an input: the embedding of a text, or with --corpus the best lines of FILE; the most probable
+    classes of an image. In a terminal the search result is a table. The release's files are checked against its
+    manifest first; exit code 4 if one differs.
     """
-    queries = list(texts) if texts else [text for _, text in read_lines("standard input", _stdin())]
+    queries = list(inputs) if inputs else [text for _, text in read_lines("standard input", _stdin())]
     lines = read_lines(str(corpus), _read(corpus)) if corpus else None
     model = Release.open(release, engine, threads)
+    if model.preprocessing is not None:
+        if corpus:
+            raise RuntimeInputError(
+                f"{release} takes images, which no lines of text are ranked for: leave --corpus out"
+            )
+        _print_classes(queries, model, top)
+        return
     if lines is None:
         for text in queries:
             row = model.encode([text])[0]
@@ -51,6 +60,12 @@ def run(
     show = _print_table if sys.stdout.isatty() else _print_results
     for text, hits in zip(queries, model.rank(queries, rows, top), strict=True):
         show(text, hits, lines)
+
+
+def _print_classes(paths: Sequence[str], model: Release, top: int) -> None:
+    for path, guesses in zip(paths, model.classify(list(paths), top), strict=True):
+        classes = [{"class": label, "probability": round(share, _DIGITS)} for label, share in guesses]
+        _print_json({"image": path, "classes": classes})
 
 
 def read_lines(name: str, content: bytes) -> list[Line]:
@@ -77,7 +92,7 @@ def read_lines(name: str, content: bytes) -> list[Line]:
 
 def _stdin() -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
-        raise RuntimeInputError("no TEXT given: write one behind RELEASE, or pipe lines into standard input")
+        raise RuntimeInputError("no INPUT given: write one behind RELEASE, or pipe lines into standard input")
     return sys.stdin.buffer.read()
 
 

@@ -32,8 +32,4 @@ def _check_sources(loaded: LoadedParams) -> None:
 
 
 def _summary(model: ModelParams) -> str:
-    student, case = model.student, model.budgets.case
-    return (
-        f"ok; {model.task}, {student.layers} layers of {student.hidden_dim}, exported for "
-        f"{', '.join(map(str, model.export.lengths))} tokens, judged at batch {case.batch} and {case.length} tokens"
-    )
+    return f"ok; {model.task}, {model.describe()}"

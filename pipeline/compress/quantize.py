@@ -1,8 +1,11 @@
-"""Quantization-aware fine-tuning: every weight matrix sees its int8 rounding while it is trained.
+"""Quantization-aware fine-tuning: every weight matrix and convolution sees its int8 rounding while it is trained.
 
 Weights are rounded per output channel (symmetric, 8 bits) in the forward pass and updated in float (straight-through
 estimator, arXiv:1308.3432; the scheme is arXiv:1712.05877). Activations stay in float here: the engines quantize them
-on the fly, with scales from the real input.
+on the fly, with scales from the real input, or with fixed ones from the calibration set.
+
+Folding a batch norm multiplies each output channel of the convolution before it by a number. So does its scale here:
+the rounded convolution, folded, is the folded convolution, rounded, and no folding is needed while training.
 """
 
 from collections.abc import Iterator
@@ -18,7 +21,7 @@ _LEVELS = 127
 
 
 class FakeInt8(nn.Module):
-    """Round a matrix to 8 bits, with one scale a row, or one for all of it."""
+    """Round weights to 8 bits, with one scale an output channel (row), or one for all of them."""
 
     def __init__(self, per_row: bool) -> None:
         super().__init__()
@@ -26,20 +29,22 @@ class FakeInt8(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Rounded `weight` of the same shape; its gradient passes unchanged."""
-        peak = weight.detach().abs().amax(dim=1, keepdim=True) if self.per_row else weight.detach().abs().amax()
+        size = weight.detach().abs()
+        peak = size.amax(dim=tuple(range(1, size.ndim)), keepdim=True) if self.per_row else size.amax()
         scale = peak.clamp(min=1e-8) / _LEVELS
         rounded = (weight / scale).round().clamp(-_LEVELS, _LEVELS) * scale
         return weight + (rounded - weight).detach()
 
 
 @contextmanager
-def int8_weights(model: TextEncoder) -> Iterator[TextEncoder]:
+def int8_weights(model: nn.Module) -> Iterator[nn.Module]:
     """While the block runs, `model` computes with rounded weights; after it the trained float weights are back."""
     modules: list[tuple[nn.Module, bool]] = [
-        (module, True) for module in model.modules() if isinstance(module, nn.Linear)
+        (module, True) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     # The engines quantize the gather's table with one scale: docs/decisions/0003-engines.md.
-    modules.append((model.tokens, False))
+    if isinstance(model, TextEncoder):
+        modules.append((model.tokens, False))
     for module, per_row in modules:
         parametrize.register_parametrization(module, "weight", FakeInt8(per_row))
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.corpus.texts import Document, Passage
 from pipeline.errors import InputError
-from pipeline.params import DataParams
+from pipeline.tasks.sentence_embedding.params import DataParams
 
 # Passages are what retrieval must embed, sentences what queries look like. A fifth was too little: 82 % of the
 # teacher's recall was kept, and 86 % when the teacher itself embedded the passages.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +56,20 @@ class ModelSpec:
         return tuple(dict.fromkeys(axis for tensor in self.inputs for axis in tensor.axes if isinstance(axis, str)))
 
 
+@dataclass(frozen=True)
+class LayerError:
+    """What int8 does to one layer.
+
+    Attributes:
+        name: the layer's place in the model, as far as the engine's file still tells it: `features.4.block.1.0`.
+        error: noise that the layer adds to its output, relative to the output: the root of the growth of the
+            squared error, from the layer's input to its output. 0 is exact, 1 is as much noise as signal.
+    """
+
+    name: str
+    error: float
+
+
 def signature_name(shape: Mapping[str, int]) -> str:
     """Name of a fixed-shape entry point: `{"batch": 1, "length": 32}` is `b1_l32`."""
     return "_".join(f"{axis[0]}{size}" for axis, size in shape.items())
@@ -80,7 +94,9 @@ class Exporter(Protocol):
         """
         ...
 
-    def quantize(self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path) -> None:
+    def quantize(
+        self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path, *, keep_float: Collection[str] = ()
+    ) -> None:
         """Write the int8 variant of an exported model with the engine's own tool.
 
         Args:
@@ -88,9 +104,21 @@ class Exporter(Protocol):
             spec: the spec of that export.
             calibration: by input name, arrays [n, ...] of n examples; used where activations get fixed scales.
             out: the file that the engine opens.
+            keep_float: layers to leave in fp32, by the names that `layer_errors` gives.
 
         Raises:
-            StageError: the quantizer refused the model.
+            StageError: the quantizer refused the model, or it has no layer of such a name.
+        """
+        ...
+
+    def layer_errors(self, fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+        """Every layer with weights or products that `quantize` made int8, the one that loses most first.
+
+        Args:
+            fp32: what `export` wrote.
+            int8: what `quantize` wrote of it.
+            spec: the spec of that export.
+            calibration: examples to run both models on; the first 16 are used.
         """
         ...
 
@@ -100,6 +128,12 @@ def exporter(engine: Engine) -> Exporter:
     module = import_module(f"pipeline.engines.{engine.value}")
     made: Exporter = module.exporter
     return made
+
+
+def missing_layers(engine: Engine, fp32: Path, keep_float: Collection[str], layers: Collection[str]) -> StageError:
+    """The error for names in `keep_float` that are no layers of the file."""
+    unknown = ", ".join(sorted(set(keep_float) - set(layers)))
+    return StageError(f"{engine} quantize {fp32.name}: no layer {unknown}; it has {', '.join(sorted(layers))}")
 
 
 def refusal(engine: Engine, action: str, target: Path, error: Exception) -> StageError:

@@ -1,31 +1,25 @@
 """Export to ONNX, and int8 with onnxruntime.quantization.
 
 Networks without convolutions are quantized dynamically: weights int8, activations quantized as they come. Those
-with convolutions get fixed activation scales from the calibration set, as ONNX Runtime's documentation advises.
+with convolutions get fixed activation scales from the calibration set: see `onnx_int8`.
 """
 
 import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from pipeline.engines.base import Calibration, ModelSpec, refusal
+from pipeline.engines import onnx_graph, onnx_int8, onnx_noise
+from pipeline.engines.base import Calibration, LayerError, ModelSpec, missing_layers, refusal
 from pipeline.engines.onnx_attention import split_heads_inside
+from pipeline.engines.prepare import prepared
 from pipeline.engines.samples import open_sizes, sample_inputs
 from pipeline.errors import StageError
 from pipeline.layout import Engine
@@ -47,25 +41,36 @@ class OnnxRuntimeExporter:
         opset = int(toolchain.get("opset", _DEFAULT_OPSET))
         try:
             with _quiet(), torch.no_grad():
-                proto = _convert(model.eval(), spec, opset)
+                proto = _convert(prepared(model, sample_inputs(spec, open_sizes(spec))), spec, opset)
         except Exception as error:  # the exporter raises many kinds, none of them documented
             raise refusal(self.name, "export", out, error) from error
         _check_axes(proto, spec, out)
+        onnx_graph.pool_means(proto)
         _save(proto, out)
 
-    def quantize(self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path) -> None:
+    def quantize(
+        self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path, *, keep_float: Collection[str] = ()
+    ) -> None:
         """Write int8: per-channel weights, and a per-tensor int8 table for each embedding."""
         proto = onnx.load(fp32)
+        layers = onnx_graph.layers(proto.graph)
+        if set(keep_float) - layers.keys():
+            raise missing_layers(self.name, fp32, keep_float, layers)
+        float_nodes = [node.name for name in keep_float for node in layers[name]]
         static = any(node.op_type == "Conv" for node in proto.graph.node)
         try:
             with _quiet(), tempfile.TemporaryDirectory() as folder:
                 if static:
-                    quantized = _quantize_static(proto, spec, calibration, Path(folder))
+                    quantized = onnx_int8.quantize(proto, spec, calibration, Path(folder), float_nodes)
                 else:
-                    quantized = _quantize_dynamic(proto, Path(folder))
+                    quantized = _quantize_dynamic(proto, Path(folder), float_nodes)
         except Exception as error:  # plain Exception and RuntimeError are what it raises
             raise refusal(self.name, "quantize", fp32, error) from error
         _save(quantized, out)
+
+    def layer_errors(self, fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+        """By the weights' names; a product without weights by its node's."""
+        return onnx_noise.layer_errors(onnx.load(fp32), onnx.load(int8), spec, calibration)
 
 
 def _convert(model: torch.nn.Module, spec: ModelSpec, opset: int) -> onnx.ModelProto:
@@ -101,7 +106,7 @@ def _check_axes(proto: onnx.ModelProto, spec: ModelSpec, out: Path) -> None:
                 )
 
 
-def _quantize_dynamic(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+def _quantize_dynamic(proto: onnx.ModelProto, folder: Path, float_nodes: Sequence[str]) -> onnx.ModelProto:
     """Tables in 8 bits, products in 7.
 
     CPUs without VNNI add products of 8-bit activations and 8-bit weights in 16 bits, which overflows; 7-bit
@@ -117,6 +122,7 @@ def _quantize_dynamic(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
             per_channel=True,
             reduce_range=reduce_range,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(float_nodes),
         )
         proto = onnx.load(path)
         del proto.graph.value_info[:]
@@ -131,39 +137,6 @@ def _free_names(proto: onnx.ModelProto, suffix: str) -> None:
             names[:] = [_FREED.sub(suffix, name) for name in names]
     for initializer in proto.graph.initializer:
         initializer.name = _FREED.sub(suffix, initializer.name)
-
-
-def _quantize_static(
-    proto: onnx.ModelProto, spec: ModelSpec, calibration: Calibration, folder: Path
-) -> onnx.ModelProto:
-    path = folder / "static.onnx"
-    quantize_static(
-        proto,
-        path,
-        _Rows(spec, calibration),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-    return onnx.load(path)
-
-
-class _Rows(CalibrationDataReader):  # type: ignore[misc]  # untyped base class
-    """Calibration examples one at a time."""
-
-    def __init__(self, spec: ModelSpec, calibration: Calibration) -> None:
-        self._rows = _rows(spec, calibration)
-
-    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
-        return next(self._rows, None)
-
-
-def _rows(spec: ModelSpec, calibration: Calibration) -> Iterator[dict[str, NDArray[np.generic]]]:
-    names = [tensor.name for tensor in spec.inputs]
-    for index in range(len(calibration[names[0]])):
-        yield {name: calibration[name][index : index + 1] for name in names}
 
 
 def _save(proto: onnx.ModelProto, out: Path) -> None:

@@ -5,16 +5,17 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import openvino
 import torch
-from numpy.typing import NDArray
 
-from pipeline.engines.base import Calibration, ModelSpec, TensorSpec, refusal
+from pipeline.engines import openvino_noise
+from pipeline.engines.base import Calibration, LayerError, ModelSpec, TensorSpec, missing_layers, refusal
+from pipeline.engines.noise import examples
+from pipeline.engines.prepare import prepared
 from pipeline.engines.samples import open_sizes, sample_inputs
 from pipeline.errors import StageError
 from pipeline.layout import Engine
@@ -35,7 +36,7 @@ class OpenVinoExporter:
         try:
             with _quiet(), torch.no_grad():
                 converted = openvino.convert_model(
-                    model.eval(),
+                    prepared(model, sample_inputs(spec, sizes)),
                     example_input=sample_inputs(spec, sizes),
                     input=[(_partial_shape(tensor), _TYPES[tensor.dtype]) for tensor in spec.inputs],
                 )
@@ -45,21 +46,28 @@ class OpenVinoExporter:
         _check_axes(converted, spec, out)
         _save(converted, out)
 
-    def quantize(self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path) -> None:
-        """Write int8 weights and activations, with activation scales from the calibration set."""
+    def quantize(
+        self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path, *, keep_float: Collection[str] = ()
+    ) -> None:
+        """Write int8 weights, a scale a channel, and activations with scales from the calibration set."""
         import nncf  # 4 s
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+        model = openvino.Core().read_model(fp32)
+        layers = openvino_noise.layers(model)
+        if set(keep_float) - layers.keys():
+            raise missing_layers(self.name, fp32, keep_float, layers)
+        float_nodes = [node.get_friendly_name() for name in keep_float for node in layers[name]]
         try:
             with _quiet():
-                model = openvino.Core().read_model(fp32)
                 attention = any(op.get_type_name() in _ATTENTION for op in model.get_ops())
                 quantized = nncf.quantize(
                     model,
-                    nncf.Dataset(list(_rows(spec, calibration))),
+                    nncf.Dataset(examples(spec, calibration)),
                     preset=nncf.QuantizationPreset.PERFORMANCE,
                     model_type=nncf.ModelType.TRANSFORMER if attention else None,
                     subset_size=len(calibration[spec.inputs[0].name]),
+                    ignored_scope=nncf.IgnoredScope(names=float_nodes) if float_nodes else None,
                     advanced_parameters=nncf.AdvancedQuantizationParameters(
                         # The default averages the examples' ranges and clips what only short texts reach: cosine
                         # 0.994 instead of 0.999 at 5 tokens. Bias correction then gained nothing, for 5 s.
@@ -74,15 +82,13 @@ class OpenVinoExporter:
         _name_tensors(quantized, spec)
         _save(quantized, out)
 
+    def layer_errors(self, fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+        """By the names of modules."""
+        return openvino_noise.layer_errors(fp32, int8, spec, calibration)
+
 
 def _partial_shape(tensor: TensorSpec) -> openvino.PartialShape:
     return openvino.PartialShape([axis if isinstance(axis, int) else -1 for axis in tensor.axes])
-
-
-def _rows(spec: ModelSpec, calibration: Calibration) -> Iterator[dict[str, NDArray[np.generic]]]:
-    names = [tensor.name for tensor in spec.inputs]
-    for index in range(len(calibration[names[0]])):
-        yield {name: calibration[name][index : index + 1] for name in names}
 
 
 def _name_tensors(model: openvino.Model, spec: ModelSpec) -> None:

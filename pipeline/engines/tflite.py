@@ -7,15 +7,16 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.engines import flatbuffer
-from pipeline.engines.base import Calibration, ModelSpec, refusal, signature_name
+from pipeline.engines import flatbuffer, tflite_int8, tflite_layers
+from pipeline.engines.base import Calibration, LayerError, ModelSpec, missing_layers, refusal, signature_name
+from pipeline.engines.prepare import prepared
 from pipeline.engines.samples import sample_inputs
 from pipeline.layout import Engine
 
@@ -29,7 +30,7 @@ class TfliteExporter:
         """Write one `.tflite` file with a signature for each of `spec.shapes`, named by `signature_name`."""
         try:
             with _quiet(), torch.no_grad():
-                content = _convert(model.eval(), spec)
+                content = _convert(prepared(model, sample_inputs(spec, spec.shapes[0])), spec)
         except Exception as error:  # torch.export, MLIR and litert-torch raise their own kinds
             raise refusal(self.name, "export", out, error) from error
         converted = flatbuffer.read(content)
@@ -37,21 +38,35 @@ class TfliteExporter:
         flatbuffer.rename_signature_tensors(converted, names, spec.output.name)
         out.write_bytes(flatbuffer.write(converted))
 
-    def quantize(self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path) -> None:
-        """Write int8 weights, a scale a channel and a table row; the kernels quantize activations as they come.
+    def quantize(
+        self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path, *, keep_float: Collection[str] = ()
+    ) -> None:
+        """Write int8 weights, a scale a channel and a table row.
 
-        The calibration set is not used: nothing gets a fixed activation scale.
+        Networks with convolutions also get int8 activations, with scales from the calibration set. In others the
+        kernels quantize activations as they come, and the calibration set is not used.
         """
-        from ai_edge_quantizer import quantizer, recipe
-
+        model = flatbuffer.read(fp32.read_bytes())
+        layers = tflite_layers.layers(model)
+        if set(keep_float) - layers.keys():
+            raise missing_layers(self.name, fp32, keep_float, layers)
+        scopes = {tflite_layers.scope(*pair) for name in keep_float for pair in layers[name]}
         try:
             with _quiet():
-                result = quantizer.Quantizer(str(fp32), recipe.dynamic_wi8_afp32()).quantize(
-                    enable_progress_bar=False, enable_progress_report=False
-                )
+                content = _quantize(fp32, model, spec, calibration, scopes)
         except Exception as error:  # RuntimeError, ValueError and flatbuffers' own
             raise refusal(self.name, "quantize", fp32, error) from error
-        out.write_bytes(flatbuffer.write(flatbuffer.read(bytes(result.quantized_model))))
+        out.write_bytes(flatbuffer.write(flatbuffer.read(content)))
+
+    def layer_errors(self, fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+        """By the names of modules."""
+        return tflite_layers.layer_errors(fp32, int8, spec, calibration)
+
+
+def _quantize(fp32: Path, model: Any, spec: ModelSpec, calibration: Calibration, scopes: Collection[str]) -> bytes:
+    if tflite_layers.has_convolutions(model):
+        return tflite_int8.quantize_static(fp32, spec, calibration, scopes)
+    return tflite_int8.quantize_dynamic(fp32, scopes)
 
 
 def _convert(model: torch.nn.Module, spec: ModelSpec) -> bytes:

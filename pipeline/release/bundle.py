@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import IntegrityError, StageError
 from pipeline.files import new_folder, read_json, sha256, write_json
-from pipeline.layout import TOKENIZER, Engine, Layout, ModelLayout
+from pipeline.layout import PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout
 from pipeline.params import ModelParams
 from pipeline.release import golden
 from pipeline.release.evidence import variant_entry
@@ -18,6 +18,9 @@ from pipeline.release.model_card import CARD, model_card
 from pipeline.release.permission import require_pass
 from pipeline.runtime.manifest import MANIFEST, parse_manifest, read_manifest
 from pipeline.runtime.session import open_session
+
+# What says how inputs are made ready, by the key of manifest.json; a model has the one that its task left.
+_INPUT_FILES = {"tokenizer": TOKENIZER, "preprocessing": PREPROCESSING}
 
 
 def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
@@ -34,9 +37,11 @@ def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
     made_from = hash_sources(layout, model, params)
     with new_folder(paths.release) as folder:
         engines = _copy_exports(layout.root, variants, verdict["chosen"], folder)
-        _copy_tokenizer(paths, folder)
-        content = manifest(model, params, _dimension(folder, engines), engines, made_from)
-        recorded = golden.record(parse_manifest(folder, {**content, "files": list_files(folder)}))
+        facts = _copy_input_files(paths, folder)
+        if "tokenizer" in facts:
+            facts["dim"] = _dimension(folder, engines)
+        content = manifest(model, params, facts, engines, made_from)
+        recorded = golden.record(parse_manifest(folder, {**content, "files": list_files(folder)}), paths.data)
         golden.require_agreement(recorded, params.verify.tolerances)
         write_json(folder / GOLDEN, recorded)
         card = model_card(layout, model, params, verdict=verdict, variants=variants, results=read_json(layout.results))
@@ -80,15 +85,19 @@ def _copy_checked(source: Path, target: Path, expected: str) -> None:
         )
 
 
-def _copy_tokenizer(paths: ModelLayout, folder: Path) -> None:
-    source = paths.quantized / TOKENIZER
-    if not source.is_file():
-        raise IntegrityError(f"{source} is missing: run `dvc repro` (or `dvc pull`) first")
-    shutil.copyfile(source, folder / TOKENIZER)
+def _copy_input_files(paths: ModelLayout, folder: Path) -> dict[str, Any]:
+    """The files that were copied, by their keys in the manifest."""
+    found = {key: name for key, name in _INPUT_FILES.items() if (paths.quantized / name).is_file()}
+    if not found:
+        names = " or ".join(_INPUT_FILES.values())
+        raise IntegrityError(f"{paths.quantized} has no {names}: run `dvc repro` (or `dvc pull`) first")
+    for name in found.values():
+        shutil.copyfile(paths.quantized / name, folder / name)
+    return dict(found)
 
 
 def _dimension(folder: Path, engines: Mapping[Engine, Mapping[str, Any]]) -> int:
-    """Features of one output, as the first engine's file has them."""
+    """Features of one embedding, as the first engine's file has them."""
     engine, entry = next(iter(engines.items()))
     ids = np.ones((1, 8), np.int32)
     output = open_session(engine, folder / entry["model"], 1).run({"input_ids": ids, "attention_mask": ids})

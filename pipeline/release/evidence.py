@@ -12,9 +12,13 @@ def measurement(results: Json, model: str, engine: str, variant: str, case: Budg
     """The measurement of a variant in the case that the budgets name; `None` where there is none."""
     for one in results["measurements"]:
         same = (one["model"], one["engine"], one["variant"]) == (model, engine, variant)
-        if same and (one["batch"], one["length"]) == (case.batch, case.length) and _threads_match(one, case):
+        if same and _shape_matches(one, case) and _threads_match(one, case):
             return dict(one)
     return None
+
+
+def _shape_matches(one: Json, case: BudgetCase) -> bool:
+    return all(one.get(axis) == size for axis, size in case.shape().items())
 
 
 def _threads_match(one: Json, case: BudgetCase) -> bool:
@@ -33,7 +37,7 @@ def variant_entry(variants: Json, engine: str, variant: str) -> Json | None:
 def describe_case(case: BudgetCase) -> str:
     """The case in words, such as `batch 1, 32 tokens, 1 thread`."""
     threads = {"all": "all cores", 1: "1 thread"}.get(case.threads, f"{case.threads} threads")
-    return f"batch {case.batch}, {case.length} tokens, {threads}"
+    return f"{case.describe_shape()}, {threads}"
 
 
 def describe_host(host: Json) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import combinations
 from math import acos, cos, pi
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from pipeline.errors import StageError
 from pipeline.layout import Engine, Variant
 from pipeline.params import Tolerance
 from pipeline.runtime.golden import check_golden
+from pipeline.runtime.golden_images import fingerprint, pack
+from pipeline.runtime.images import Preprocessing
 from pipeline.runtime.manifest import Manifest
 from pipeline.runtime.release import Release
 
@@ -28,22 +31,44 @@ TEXTS = (
 )
 # Between unit vectors; a cosine of 0.995. Other CPUs round int8 and bf16 differently, a wrong file is far outside.
 MAX_DISTANCE = 0.1
+# Of one class's probability, for the same reason.
+MAX_DIFFERENCE = 0.15
+_IMAGES, _IMAGE_BYTES = 8, 400_000
 _DIGITS = 6
 
 
-def record(manifest: Manifest) -> dict[str, Any]:
-    """Run the bundled files of every engine on `TEXTS`; the result is the content of golden.json.
+def record(manifest: Manifest, data: Path) -> dict[str, Any]:
+    """Run the bundled files of every engine on golden texts or images; the result is the content of golden.json.
+
+    Args:
+        manifest: of the release so far.
+        data: data/<model>/, whose held-out images become golden; texts are `TEXTS`.
 
     Raises:
+        IntegrityError: there are no held-out images where the release takes images.
         ReleaseError: an engine refuses its file, or returns a wrong shape or NaN.
     """
-    engines, token_ids = {}, []
-    for name in manifest.engines:
-        release = Release.load(manifest, name)
-        token_ids = [release.token_ids(text) for text in TEXTS]
-        rows = release.encode(TEXTS).astype(np.float64).round(_DIGITS).tolist()
-        engines[name] = {"variant": manifest.engines[name].variant, "embeddings": rows}
-    return {"max_distance": MAX_DISTANCE, "texts": list(TEXTS), "token_ids": token_ids, "engines": engines}
+    releases = {name: Release.load(manifest, name) for name in manifest.engines}
+    how = next(iter(releases.values())).preprocessing
+    inputs, outputs = _texts(releases) if how is None else _images(releases, how, heldout_images(data))
+    engines = {name: {"variant": manifest.engines[name].variant, **outputs[name]} for name in releases}
+    return {**inputs, "engines": engines}
+
+
+def heldout_images(data: Path) -> list[NDArray[np.uint8]]:
+    """The first held-out image of up to 8 classes, fewer (at least 2) if they are large, `[h, w]` or `[h, w, 3]`.
+
+    Raises:
+        IntegrityError: heldout.safetensors is missing or damaged.
+    """
+    # Brings torch, which a release for texts does without.
+    from pipeline.images import storage
+
+    heldout = storage.load_split(data / storage.HELDOUT)
+    rows = np.unique(heldout.labels, return_index=True)[1]
+    count = min(_IMAGES, max(2, _IMAGE_BYTES // heldout.images[0].nbytes))
+    images = heldout.images[rows[:count]]
+    return list(images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1))
 
 
 def require_agreement(golden: Mapping[str, Any], tolerances: Mapping[Variant, Tolerance]) -> None:
@@ -59,17 +84,17 @@ def require_agreement(golden: Mapping[str, Any], tolerances: Mapping[Variant, To
         angle = sum(acos(tolerances[Variant(entry["variant"])].mean_cosine) for entry in (one, other))
         observed, allowed = _mean_cosine(one, other), cos(min(angle, pi))
         if not observed >= allowed:
-            problems.append(f"{first} and {second}: mean cosine {observed:.4f} < {allowed:.4f} on the golden texts")
+            problems.append(f"{first} and {second}: mean cosine {observed:.4f} < {allowed:.4f} on the golden inputs")
     if problems:
         advice = "the exports are not of the same model: `dvc repro --force` the export stages"
         raise StageError("\n".join(["refusing to release engines that contradict each other:", *problems, advice]))
 
 
 def verify(manifest: Manifest) -> None:
-    """Open the finished release anew on each engine and repeat its golden texts.
+    """Open the finished release anew on each engine and repeat its golden inputs.
 
     Raises:
-        StageError: naming every text that an engine does not repeat.
+        StageError: naming every input that an engine does not repeat.
     """
     problems = [
         f"{Engine(name)}: {problem}"
@@ -80,8 +105,30 @@ def verify(manifest: Manifest) -> None:
         raise StageError("\n".join(["refusing to release a bundle that does not repeat its own outputs:", *problems]))
 
 
+def _texts(releases: Mapping[str, Release]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    token_ids = [next(iter(releases.values())).token_ids(text) for text in TEXTS]
+    outputs = {name: {"embeddings": _rows(release.encode(TEXTS))} for name, release in releases.items()}
+    return {"max_distance": MAX_DISTANCE, "texts": list(TEXTS), "token_ids": token_ids}, outputs
+
+
+def _images(
+    releases: Mapping[str, Release], how: Preprocessing, images: list[NDArray[np.uint8]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    # Larger in colours and smaller in gray, both of other proportions: every step of the preparation.
+    shapes = ((2 * how.height + 3, 3 * how.width + 1, 3), (how.height // 2 + 1, how.width // 3 + 1))
+    patterns = [{"shape": list(shape), "sha256": fingerprint(how, shape)} for shape in shapes]
+    outputs = {name: {"logits": _rows(release.logits(images))} for name, release in releases.items()}
+    packed = [pack(image) for image in images]
+    return {"max_difference": MAX_DIFFERENCE, "patterns": patterns, "images": packed}, outputs
+
+
+def _rows(output: NDArray[np.float32]) -> list[list[float]]:
+    rows: list[list[float]] = output.astype(np.float64).round(_DIGITS).tolist()
+    return rows
+
+
 def _mean_cosine(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    first, second = (_unit(np.array(entry["embeddings"])) for entry in (one, other))
+    first, second = (_unit(np.array(entry.get("embeddings", entry.get("logits")))) for entry in (one, other))
     return float((first * second).sum(axis=1).mean())
 
 

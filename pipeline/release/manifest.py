@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.errors import IntegrityError
 from pipeline.files import sha256
-from pipeline.layout import TOKENIZER, WEIGHTS, Engine, Layout
+from pipeline.layout import REPORT, WEIGHTS, Engine, Layout
 from pipeline.params import ModelParams
 from pipeline.runtime.manifest import FORMAT, FORMAT_VERSION, MANIFEST
 
@@ -15,14 +15,18 @@ LOCK = "requirements.lock"
 
 
 def manifest(
-    model: str, params: ModelParams, dim: int, engines: Mapping[Engine, Mapping[str, Any]], made_from: Mapping[str, str]
+    model: str,
+    params: ModelParams,
+    facts: Mapping[str, Any],
+    engines: Mapping[Engine, Mapping[str, Any]],
+    made_from: Mapping[str, str],
 ) -> dict[str, Any]:
     """The manifest without its `files`; `list_files` adds them when all are written.
 
     Args:
         model: name of the model.
         params: its block of params.yaml.
-        dim: features of one output.
+        facts: the files that say how inputs are made ready, and what was found out about the model.
         engines: for each engine `variant`, `model` and `files`, relative to the release.
         made_from: SHA-256 of each source, by its path in the workspace.
     """
@@ -31,9 +35,8 @@ def manifest(
         "format_version": FORMAT_VERSION,
         "model": model,
         "task": params.task,
-        "dim": dim,
-        "max_tokens": min(params.student.max_tokens, max(params.export.lengths)),
-        "tokenizer": TOKENIZER,
+        **params.device_facts(),
+        **facts,
         "golden": GOLDEN,
         "engines": {str(engine): dict(entry) for engine, entry in engines.items()},
         "made_from": dict(made_from),
@@ -54,17 +57,22 @@ def list_files(folder: Path) -> dict[str, dict[str, Any]]:
 def hash_sources(layout: Layout, model: str, params: ModelParams) -> dict[str, str]:
     """SHA-256 of everything that decides what the release is, by its path in the workspace.
 
-    `teacher` is the checksum that params.yaml pins; its weights were checked against it before they were read.
+    `teacher` is the checksum that params.yaml pins; its weights were checked against it before they were read. The
+    weights of a teacher that is trained here stand among the files.
 
     Raises:
         IntegrityError: naming every source that is missing.
     """
     paths = layout.model(model)
+    data = sorted(path for path in paths.data.glob("*") if path.name != REPORT)
+    pinned = params.pinned_teacher()
+    trained = [] if pinned else [paths.teacher / "checkpoint" / WEIGHTS]
     weights = [folder / WEIGHTS for folder in (paths.student, paths.pruned, paths.quantized)]
-    sources = [*sorted(paths.data.glob("*.jsonl")), *weights, layout.root / LOCK, paths.fleet_variants, layout.verdict]
-    _require(sources if any(paths.data.glob("*.jsonl")) else [paths.data, *sources])
+    sources = [*data, *trained, *weights, layout.root / LOCK, paths.fleet_variants, layout.verdict]
+    # A folder is no file: it is named as missing.
+    _require(sources if data else [paths.data, *sources])
     hashes = {path.relative_to(layout.root).as_posix(): sha256(path) for path in sources}
-    return {"teacher": params.teacher.sha256, **hashes}
+    return {"teacher": pinned.sha256, **hashes} if pinned else hashes
 
 
 def _require(paths: Iterable[Path]) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import jinja2
 
+from pipeline.files import read_json
 from pipeline.gate_checks import format_number
-from pipeline.layout import Engine, Layout, Variant
-from pipeline.params import HubSource, ModelParams, PackageSource, PathSource, TeacherParams
+from pipeline.layout import REPORT, Engine, Layout, Variant
+from pipeline.params import HubSource, ModelParams, OnnxSource, PackageSource, PathSource, Weights
 from pipeline.release.evidence import describe_case, describe_host, measurement, variant_entry
 
 CARD = "README.md"
@@ -59,7 +60,12 @@ def model_card(
     """
     case = params.budgets.case
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.release", "."),
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader(f"pipeline.tasks.{params.task.replace('-', '_')}", "."),
+                jinja2.PackageLoader("pipeline.release", "."),
+            ]
+        ),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -71,10 +77,11 @@ def model_card(
         for engine in Engine
         if (variant := verdict["chosen"].get(engine))
     ]
-    return environment.get_template("model_card.md.jinja").render(
+    return environment.get_template("card.md.jinja").render(
         model=model,
         params=params,
-        origin=teacher_origin(params.teacher),
+        origin=teacher_origin(params.pinned_teacher()),
+        pinned=params.pinned_teacher(),
         teacher=variants.get("teacher") or {},
         student=variants["student"],
         engines=engines,
@@ -89,8 +96,13 @@ def model_card(
     )
 
 
-def teacher_origin(teacher: TeacherParams) -> Origin:
-    """Name and licence of a teacher; for one that is not in `KNOWN_TEACHERS` the licence is `other`."""
+def teacher_origin(teacher: Weights | None) -> Origin:
+    """Name and licence of a teacher; for one that is not in `KNOWN_TEACHERS` the licence is `other`.
+
+    One that was trained in the build has the licence of this repository, as far as its data allows.
+    """
+    if teacher is None:
+        return Origin("a teacher trained in the same build", "apache-2.0")
     if known := KNOWN_TEACHERS.get(teacher.sha256):
         return known
     source = teacher.sources[0]
@@ -98,7 +110,9 @@ def teacher_origin(teacher: TeacherParams) -> Origin:
         return Origin(source.hf, "other", f"https://huggingface.co/{source.hf}")
     if isinstance(source, PackageSource):
         return Origin(f"the package {source.package}", "other")
-    return Origin(source.path if isinstance(source, PathSource) else source.saved_model, "other")
+    if isinstance(source, PathSource):
+        return Origin(source.path, "other")
+    return Origin(source.onnx if isinstance(source, OnnxSource) else source.saved_model, "other")
 
 
 def _engine(
@@ -118,18 +132,16 @@ def _engine(
         "variant": variant,
         "size_bytes": entry["size_bytes"],
         "quality": entry["quality"],
+        "kept_float": entry.get("accuracy", {}).get("kept_float", []) if variant == Variant.INT8 else [],
         "timing": measurement(results, model, engine, variant, params.budgets.case) or {},
         "budget_ms": params.budgets.of(engine).p95_ms,
     }
 
 
 def _counts(layout: Layout, model: str) -> dict[str, int]:
-    """Lines of each data file."""
-    counts = {}
-    for path in sorted(layout.model(model).data.glob("*.jsonl")):
-        with path.open("rb") as stream:
-            counts[path.stem] = sum(1 for _ in stream)
-    return counts
+    """The figures of the data stage's report."""
+    report = read_json(layout.model(model).data / REPORT)
+    return {name: count for name, count in report.items() if isinstance(count, int)}
 
 
 def _shown(check: Mapping[str, Any]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from pipeline.report.rows import (
     three_digits,
     variant_rows,
 )
+from pipeline.tasks.quality import Measure, QualityCheck
 
 Json = Mapping[str, Any]
 _NOTHING: Json = {"verdict": None, "chosen": {}, "checks": [], "payoff": [], "rejected": []}
@@ -41,6 +42,11 @@ class ModelSection:
     bars: Sequence[tuple[str, Sequence[BudgetBar]]]
     misses: Sequence[str]
     steps: Sequence[Step]
+    measures: Sequence[Measure]
+    example: str
+    sensitivity: Sequence[Json]
+    sensitivity_ratio: float | None
+    kept_float: Sequence[tuple[Engine, Json]]
     payoff: Sequence[Json]
     rejected: Sequence[str]
     speedups: Mapping[str, float]
@@ -72,7 +78,7 @@ def render(params: Params, evidence: Evidence) -> str:
     )
 
 
-def reason(verdict: Json) -> str:
+def reason(verdict: Json, quality_checks: Sequence[QualityCheck] = ()) -> str:
     """One sentence for a model's verdict."""
     checks = verdict["checks"]
     if verdict["verdict"] is None:
@@ -83,7 +89,7 @@ def reason(verdict: Json) -> str:
         )
         closest = ""
         if tightest:
-            bar = budget_bars([tightest])[0]
+            bar = budget_bars([tightest], quality_checks)[0]
             closest = (
                 f" The closest is {bar.group}: {bar.title.lower()} {bar.observed} of "
                 f"{'at least' if bar.at_least else 'at most'} {bar.allowed}."
@@ -102,26 +108,49 @@ def _section(name: str, params: ModelParams, evidence: Evidence) -> ModelSection
     rows = []
     if variants is not None:
         rows = variant_rows(name, params.budgets, variants, evidence.results, verdict["chosen"])
-    kept = params.budgets.quality.recall_at_1_kept
     sampled = [
         (row, samples) for row in rows if row.measured and (samples := evidence.samples(row.measured)) is not None
     ]
     return ModelSection(
         name=name,
         verdict=verdict["verdict"],
-        reason=reason(verdict),
+        reason=reason(verdict, params.quality_checks),
         case=describe_case(params.budgets.case),
         rows=rows,
-        bars=_grouped(budget_bars(verdict["checks"])),
+        bars=_grouped(budget_bars(verdict["checks"], params.quality_checks)),
         misses=[check["message"] for check in plain_checks(verdict["checks"])],
-        steps=steps((variants or {}).get("steps", [])),
+        steps=steps((variants or {}).get("steps", []), params.measures),
+        measures=params.measures,
+        example=params.example,
+        sensitivity=_sensitivity(variants),
+        sensitivity_ratio=(variants or {}).get("sensitivity_ratio"),
+        kept_float=_kept_float(variants),
         payoff=verdict["payoff"],
         rejected=verdict.get("rejected", []),
         speedups=_speedups(rows),
         failures=[failure for failure in evidence.results["failures"] if failure["model"] == name],
-        quality_plot=_markup(quality_plot(rows, None if kept == "none" else kept)),
+        quality_plot=_markup(quality_plot(rows, params.measures, _floors(params))),
         latency_plot=_markup(latency_plot(sampled)),
     )
+
+
+def _floors(params: ModelParams) -> dict[str, float]:
+    """By measure, the share of the teacher's that a budget asks for."""
+    limits = params.budgets.quality.model_dump()
+    kept = [check for check in params.quality_checks if check.against == "teacher"]
+    return {check.measure: limits[check.key] for check in kept if limits[check.key] != "none"}
+
+
+def _sensitivity(variants: Json | None) -> list[Json]:
+    """What pruning did to each group of layers, the most sensitive first; nothing where it was not measured."""
+    groups = [group for group in (variants or {}).get("sensitivity", []) if group["sensitivity"] is not None]
+    return sorted(groups, key=lambda group: -group["sensitivity"])
+
+
+def _kept_float(variants: Json | None) -> list[tuple[Engine, Json]]:
+    """For each engine what was found when int8 was made within its tolerance."""
+    entries = (variants or {}).get("variants", [])
+    return [(Engine(entry["engine"]), entry["accuracy"]) for entry in entries if entry.get("accuracy")]
 
 
 def _speedups(rows: Sequence[VariantRow]) -> dict[str, float]:

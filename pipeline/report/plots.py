@@ -1,6 +1,6 @@
 """The two plots of the page: quality against latency against size, and the distributions of latency."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.report import svg
 from pipeline.report.rows import VariantRow, format_quantity, three_digits
+from pipeline.tasks.quality import Measure
 
 WIDTH = 920
 _LARGEST_RADIUS = 40.0
@@ -17,7 +18,6 @@ _CHAR_WIDTH, _BOLD_CHAR_WIDTH = 7.0, 7.9
 _LABEL_HEIGHT = 15
 _BINS = 90
 _ROW_HEIGHT = 46
-_QUALITY = {"recall_at_1": "Recall@1", "fidelity_spearman": "Fidelity (Spearman with the teacher)"}
 
 Box = tuple[float, float, float, float]
 
@@ -30,24 +30,29 @@ class _Point:
     radius: float
 
 
-def quality_plot(rows: Sequence[VariantRow], quality_floor: float | None) -> str | None:
+def quality_plot(rows: Sequence[VariantRow], measures: Sequence[Measure], floors: Mapping[str, float]) -> str | None:
     """Quality over p95 latency, the area of a bubble being the size of its file.
 
     Args:
         rows: variants; those without a measurement or quality are left out.
-        quality_floor: the fraction of the teacher's recall@1 that must be kept.
+        measures: those of the task; the first that every variant has is shown.
+        floors: by measure, the fraction of the teacher's that must be kept.
 
     Returns:
         An SVG element; `None` when fewer than two variants can be shown.
     """
-    key = "recall_at_1" if all(row.quality.get("recall_at_1") is not None for row in rows) else "fidelity_spearman"
+    preferred = sorted(measures, key=lambda one: not one.plotted)
+    whole = [one for one in preferred if all(row.quality.get(one.key) is not None for row in rows)]
+    if not whole:
+        return None
+    key, title = whole[0].key, whole[0].title
     shown = [row for row in rows if row.timing("latency_p95_ms") and row.quality.get(key) is not None]
     if len(shown) < 2:
         return None
     height, left, right, top, bottom = 440.0, 62.0, WIDTH - 30.0, 40.0, 382.0
     latencies = [_p95(row) for row in shown]
     qualities = [float(row.quality[key] or 0) for row in shown]
-    kept = _floor(rows, quality_floor) if key == "recall_at_1" else None
+    kept = _floor(rows, key, floors.get(key))
     x = svg.LogAxis(min(latencies) / 1.7, max([*latencies, *_budgets(shown)]) * 1.9, left, right)
     lowest, highest = min([*qualities, *([kept] if kept else [])]), max(qualities)
     room = max(highest - lowest, 0.02)
@@ -56,7 +61,7 @@ def quality_plot(rows: Sequence[VariantRow], quality_floor: float | None) -> str
     points = [
         _Point(row, x(_p95(row)), y(float(row.quality[key] or 0)), _radius(row.size_bytes, largest)) for row in shown
     ]
-    parts = [*_x_grid(x, top, bottom), *_y_grid(y, left, right, _QUALITY[key])]
+    parts = [*_x_grid(x, top, bottom), *_y_grid(y, left, right, title)]
     for index, budget in enumerate(sorted(set(_budgets(shown)))):
         parts.append(svg.line(x(budget), top, x(budget), bottom, "budget"))
         # The first label ends at its line, the others begin at theirs: neighbours do not collide.
@@ -70,7 +75,7 @@ def quality_plot(rows: Sequence[VariantRow], quality_floor: float | None) -> str
         parts.append(svg.circle(point.x, point.y, point.radius, f"bubble {_style(point.row)}", tip))
     parts += _labels(points, (left, top, right, bottom))
     parts.append(svg.text((left + right) / 2, height - 12, "p95 latency in ms, logarithmic", "axis", "middle"))
-    return svg.picture(WIDTH, height, f"{_QUALITY[key]} against p95 latency; area shows size", parts)
+    return svg.picture(WIDTH, height, f"{title} against p95 latency; area shows size", parts)
 
 
 def latency_plot(rows: Sequence[tuple[VariantRow, NDArray[np.float64]]]) -> str | None:
@@ -173,8 +178,8 @@ def _inside(box: Box, frame: Box) -> bool:
     return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
 
 
-def _floor(rows: Sequence[VariantRow], kept: float | None) -> float | None:
-    teachers = [row.quality.get("recall_at_1") for row in rows if row.is_teacher]
+def _floor(rows: Sequence[VariantRow], key: str, kept: float | None) -> float | None:
+    teachers = [row.quality.get(key) for row in rows if row.is_teacher]
     return kept * teachers[0] if kept and teachers and teachers[0] else None
 
 

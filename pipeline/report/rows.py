@@ -7,24 +7,22 @@ from typing import Any
 from pipeline.layout import Engine, Variant
 from pipeline.params import Budgets
 from pipeline.release.evidence import measurement
+from pipeline.tasks.quality import Measure, QualityCheck
 
 Json = Mapping[str, Any]
 
 ENGINE_NAMES = {Engine.ONNXRUNTIME: "ONNX Runtime", Engine.OPENVINO: "OpenVINO", Engine.TFLITE: "TensorFlow Lite"}
 # What a step is there to lower; what int8 gains is judged on each engine.
 _MUST_FALL = {
-    "distill": ("params", "macs_at_32_tokens", "size_bytes"),
-    "prune": ("params", "macs_at_32_tokens", "size_bytes"),
+    "distill": ("params", "macs", "size_bytes"),
+    "prune": ("params", "macs", "size_bytes"),
 }
-_LABELS = {"params": "parameters", "macs_at_32_tokens": "MACs", "size_bytes": "bytes"}
+_LABELS = {"params": "parameters", "macs": "MACs", "size_bytes": "bytes"}
 _TITLES = {
     "budgets.params": "Parameters",
     "p95_ms": "Latency p95",
     "size_bytes": "Size",
     "memory_bytes": "Peak memory",
-    "fidelity_spearman": "Fidelity",
-    "int8_fidelity_drop": "Fidelity lost to int8",
-    "recall_at_1_kept": "Recall@1 kept",
 }
 
 
@@ -115,9 +113,10 @@ def variant_rows(model: str, budgets: Budgets, variants: Json, results: Json, ch
     return rows
 
 
-def budget_bars(checks: Sequence[Json]) -> list[BudgetBar]:
-    """One bar for each check that has an observed number and a budget above 0."""
-    return [_bar(check) for check in checks if check["observed"] is not None and check["allowed"]]
+def budget_bars(checks: Sequence[Json], quality_checks: Sequence[QualityCheck] = ()) -> list[BudgetBar]:
+    """One bar for each check that has an observed number and a budget above 0; the task names those of quality."""
+    titles = {**_TITLES, **{f"quality.{check.key}": check.title for check in quality_checks}}
+    return [_bar(check, titles) for check in checks if check["observed"] is not None and check["allowed"]]
 
 
 def plain_checks(checks: Sequence[Json]) -> list[Json]:
@@ -125,14 +124,14 @@ def plain_checks(checks: Sequence[Json]) -> list[Json]:
     return [c for c in checks if (c["observed"] is None or not c["allowed"]) and c["verdict"] != "PASS"]
 
 
-def _bar(check: Json) -> BudgetBar:
+def _bar(check: Json, titles: Mapping[str, str]) -> BudgetBar:
     observed, allowed, unit = float(check["observed"]), float(check["allowed"]), check["unit"]
     at_least = abs(observed - allowed - check["margin"]) <= abs(allowed - observed - check["margin"])
     scale = max(observed, allowed) * (1.12 if observed <= allowed else 1.03)
     variant = f" {check['variant']}" if check["variant"] else ""
     return BudgetBar(
         group=f"{ENGINE_NAMES[Engine(check['engine'])]}{variant}" if check["engine"] else "Student",
-        title=_title(check["budget"]),
+        title=next((title for end, title in titles.items() if check["budget"].endswith(end)), check["budget"]),
         observed=format_quantity(observed, unit),
         allowed=format_quantity(allowed, unit),
         at_least=at_least,
@@ -144,11 +143,7 @@ def _bar(check: Json) -> BudgetBar:
     )
 
 
-def _title(budget: str) -> str:
-    return next((title for end, title in _TITLES.items() if budget.endswith(end)), budget)
-
-
-def steps(entries: Sequence[Json]) -> list[Step]:
+def steps(entries: Sequence[Json], measures: Sequence[Measure] = ()) -> list[Step]:
     """The steps with what each of them changed, and a warning for each number that should have fallen."""
     largest = {key: max((e.get(key) or 0 for e in entries), default=0) for key in _LABELS}
     before: Json = {}
@@ -156,8 +151,8 @@ def steps(entries: Sequence[Json]) -> list[Step]:
     for entry in entries:
         failed = [key for key in _MUST_FALL.get(entry["step"], ()) if _did_not_fall(before.get(key), entry.get(key))]
         cells = {key: _cell(entry, before, key, largest[key], key in failed) for key in _LABELS}
-        for key in ("fidelity_spearman", "recall_at_1"):
-            cells[key] = _quality_cell(entry, before, key)
+        for measure in measures:
+            cells[measure.key] = _quality_cell(entry, before, measure.key)
         warnings = tuple(f"{entry['step']} did not lower the {_LABELS[key]}" for key in failed)
         shaped.append(Step(entry["step"], cells, warnings))
         before = entry

@@ -34,14 +34,19 @@ class EngineEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of manifest.json that a device needs."""
+    """The content of manifest.json that a device needs.
+
+    A release takes texts where it has a tokenizer, of which it says `dim` and `max_tokens` (0 without one), and images
+    where it has a preprocessing.
+    """
 
     folder: Path
     model: str
     task: str
     dim: int
     max_tokens: int
-    tokenizer: str
+    tokenizer: str | None
+    preprocessing: str | None
     golden: str
     engines: Mapping[str, EngineEntry]
     files: Mapping[str, FileEntry]
@@ -49,6 +54,10 @@ class Manifest:
     def path(self, name: str) -> Path:
         """Where a file of the release lies."""
         return self.folder / name
+
+    def input_files(self) -> list[str]:
+        """The files that say how inputs are made ready."""
+        return [name for name in (self.tokenizer, self.preprocessing) if name is not None]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -86,7 +95,8 @@ def parse_manifest(folder: Path, content: Mapping[str, Any]) -> Manifest:
         name: EngineEntry(entry["variant"], entry["model"], tuple(entry["files"]))
         for name, entry in content["engines"].items()
     }
-    used = [content["tokenizer"]]
+    tokenizer, preprocessing = content.get("tokenizer"), content.get("preprocessing")
+    used = [name for name in (tokenizer, preprocessing) if name is not None]
     used += [name for engine in engines.values() for name in (engine.model, *engine.files)]
     if unlisted := [name for name in used if name not in files]:
         raise ValueError(f"no checksum for {', '.join(unlisted)}")
@@ -94,9 +104,10 @@ def parse_manifest(folder: Path, content: Mapping[str, Any]) -> Manifest:
         folder=folder,
         model=content["model"],
         task=content["task"],
-        dim=int(content["dim"]),
-        max_tokens=int(content["max_tokens"]),
-        tokenizer=content["tokenizer"],
+        dim=0 if tokenizer is None else int(content["dim"]),
+        max_tokens=0 if tokenizer is None else int(content["max_tokens"]),
+        tokenizer=tokenizer,
+        preprocessing=preprocessing,
         golden=content["golden"],
         engines=engines,
         files=files,

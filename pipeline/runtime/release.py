@@ -2,41 +2,57 @@
 
 release = Release.open("artifacts/docs-embed/release")
 release.encode(["parse a date", "read a CSV file"])   # float32 [2, 384], rows of unit length
+
+release = Release.open("artifacts/digits-mobilenet/release")
+release.classify(["seven.png"], top=2)                # [[Guess("7", 0.98), Guess("1", 0.01)]]
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from pipeline.runtime.errors import EngineError, RuntimeInputError, TamperedError
+from pipeline.runtime import texts as tokens_of
+from pipeline.runtime.classes import Guess, guesses
+from pipeline.runtime.errors import EngineError, RuntimeInputError
+from pipeline.runtime.images import Preprocessing, as_list, prepare_all, read_preprocessing
 from pipeline.runtime.manifest import Manifest, check_files, read_manifest
-from pipeline.runtime.session import ENGINES, Session, open_session
+from pipeline.runtime.pictures import Pixels
+from pipeline.runtime.session import ENGINES, Inputs, Session, open_session
+from pipeline.runtime.texts import Hit
 
-EMBEDDING_TASK = "sentence-embedding"
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Guess", "Hit", "Release"]
+
 _IMPORT_NAMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai_edge_litert"}
 
 
-@dataclass(frozen=True)
-class Hit:
-    """One line of a corpus found for a text; `score` is the cosine, `index` counts the corpus from 0."""
-
-    rank: int
-    score: float
-    index: int
-
-
 class Release:
-    """A checked release, loaded on one engine."""
+    """A checked release, loaded on one engine; what it does is decided by the files that it holds.
 
-    def __init__(self, manifest: Manifest, engine: str, tokenizer: Tokenizer, session: Session) -> None:
+    Attributes:
+        manifest: the content of manifest.json.
+        engine: the engine that it is loaded on.
+        preprocessing: how images are prepared; `None` for a release that takes no images.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: str,
+        session: Session,
+        tokenizer: "Tokenizer | None" = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
         """Take parts that are ready; `Release.open` makes them."""
         self.manifest = manifest
         self.engine = engine
+        self.preprocessing = preprocessing
         self._tokenizer = tokenizer
         self._session = session
 
@@ -61,9 +77,14 @@ class Release:
         """Open a release whose manifest is read already; see `open`."""
         engine = _choose(manifest, engine)
         entry = manifest.engines[engine]
-        check_files(manifest, [manifest.tokenizer, *entry.files])
-        tokenizer = _open_tokenizer(manifest)
-        return cls(manifest, engine, tokenizer, open_session(engine, manifest.path(entry.model), threads))
+        check_files(manifest, [*manifest.input_files(), *entry.files])
+        tokenizer = preprocessing = None
+        if manifest.tokenizer is not None:
+            tokenizer = tokens_of.open_tokenizer(manifest.path(manifest.tokenizer), manifest.max_tokens)
+        if manifest.preprocessing is not None:
+            preprocessing = read_preprocessing(manifest.path(manifest.preprocessing))
+        session = open_session(engine, manifest.path(entry.model), threads)
+        return cls(manifest, engine, session, tokenizer, preprocessing)
 
     @property
     def dim(self) -> int:
@@ -72,7 +93,7 @@ class Release:
 
     def token_ids(self, text: str) -> list[int]:
         """The tokens of `text` with the special ones, cut at the manifest's `max_tokens`."""
-        return list(self._tokenizer.encode(_checked(text)).ids)
+        return list(self._need_tokenizer().encode(tokens_of.checked(text)).ids)
 
     def encode(
         self, texts: Sequence[str], *, batch: int = 1, on_progress: Callable[[int], None] | None = None
@@ -89,18 +110,22 @@ class Release:
             float32 [len(texts), dim], rows of unit length, in the order of `texts`.
 
         Raises:
-            RuntimeInputError: `texts` is one text and no sequence, or an element is no valid text.
+            RuntimeInputError: the release takes no texts, `texts` is one text and no sequence, or an element is no
+                valid text.
             EngineError: the engine returned a wrong shape, or NaN.
         """
+        tokenizer = self._need_tokenizer()
         if isinstance(texts, str):
             raise RuntimeInputError("encode takes a list of texts: write encode([text])")
-        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch([_checked(text) for text in texts])]
+        tokens = [encoding.ids for encoding in tokenizer.encode_batch([tokens_of.checked(text) for text in texts])]
         if empty := [text for text, ids in zip(texts, tokens, strict=True) if not ids]:
             raise RuntimeInputError(f"the tokenizer makes no token of {empty[0]!r:.80}: there is nothing to embed")
         embeddings = np.empty((len(texts), self.dim), np.float32)
         done = 0
-        for rows in _batches([len(ids) for ids in tokens], batch):
-            embeddings[rows] = self._run(np.array([tokens[row] for row in rows], np.int32))
+        for rows in tokens_of.batches([len(ids) for ids in tokens], batch):
+            ids = np.array([tokens[row] for row in rows], np.int32)
+            inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            embeddings[rows] = self._run(inputs, (len(ids), self.dim), f"{len(ids)} texts of {ids.shape[1]} tokens")
             done += len(rows)
             if on_progress:
                 on_progress(done)
@@ -116,22 +141,61 @@ class Release:
         """
         rows = corpus if isinstance(corpus, np.ndarray) else self.encode(corpus)
         scores = self.encode(texts) @ rows.T
-        return [_best(row, top) for row in scores]
+        return [tokens_of.best(row, top) for row in scores]
 
-    def _run(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
-        output = self._session.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
-        expected = (len(ids), self.dim)
+    def classify(
+        self, images: Sequence[str | Path | Pixels], top: int | None = None, *, batch: int = 1
+    ) -> list[list[Guess]]:
+        """For each image, its classes with their probabilities, best first; equals keep the order of the classes.
+
+        Args:
+            images: paths of PNG or JPEG files (needs Pillow), or uint8 arrays `[h, w]` (gray), `[h, w, 1]` or
+                `[h, w, 3]` (red, green, blue), of any size: they are prepared as the training images were.
+            top: classes of each image; `None` gives all.
+            batch: images of one run.
+
+        Raises:
+            RuntimeInputError: the release takes no images, `images` is one image and no sequence, or images cannot be
+                used; all of these are named.
+            EngineError: Pillow is needed and not installed, or the engine returned a wrong shape, or NaN.
+        """
+        labels = self._need_preprocessing().labels
+        return [guesses(row, labels, top) for row in self.logits(images, batch=batch)]
+
+    def logits(self, images: Sequence[str | Path | Pixels], *, batch: int = 1) -> NDArray[np.float32]:
+        """What the model says of each image before it becomes probabilities, float32 [len(images), classes]."""
+        how = self._need_preprocessing()
+        prepared = prepare_all(as_list(images), how)
+        rows = np.empty((len(prepared), len(how.labels)), np.float32)
+        for start in range(0, len(prepared), batch):
+            image = prepared[start : start + batch].astype(np.float32)
+            expected = (len(image), len(how.labels))
+            rows[start : start + batch] = self._run({"image": image}, expected, f"images {start} and following")
+        return rows
+
+    def _run(self, inputs: Inputs, expected: tuple[int, int], what: str) -> NDArray[np.float32]:
+        output = self._session.run(inputs)
         if output.shape != expected:
             raise EngineError(f"{self.engine} returned shape {output.shape}, expected {expected} as in the manifest")
         if not np.isfinite(output).all():
-            raise EngineError(f"{self.engine} returned NaN or infinity for {len(ids)} texts of {ids.shape[1]} tokens")
+            raise EngineError(f"{self.engine} returned NaN or infinity for {what}")
         return output
+
+    def _need_tokenizer(self) -> "Tokenizer":
+        if self._tokenizer is None:
+            raise RuntimeInputError(f"{self.manifest.folder} takes no texts; it is for {self.manifest.task}")
+        return self._tokenizer
+
+    def _need_preprocessing(self) -> Preprocessing:
+        if self.preprocessing is None:
+            raise RuntimeInputError(f"{self.manifest.folder} takes no images; it is for {self.manifest.task}")
+        return self.preprocessing
 
 
 def _choose(manifest: Manifest, engine: str | None) -> str:
     has = ", ".join(manifest.engines)
-    if manifest.task != EMBEDDING_TASK:
-        raise RuntimeInputError(f"{manifest.folder} is for {manifest.task}; this runtime knows {EMBEDDING_TASK}")
+    if not manifest.input_files():
+        raise RuntimeInputError(f"{manifest.folder} is for {manifest.task}; this runtime knows texts and images")
     if engine is not None:
         if engine not in manifest.engines:
             raise RuntimeInputError(f"{manifest.folder} has no engine {engine!r}: choose one of {has}")
@@ -141,40 +205,3 @@ def _choose(manifest: Manifest, engine: str | None) -> str:
             return name
     packages = ", ".join(ENGINES.get(name, name) for name in manifest.engines)
     raise EngineError(f"{manifest.folder} runs on {has}, and none is installed: pip install one of {packages}")
-
-
-def _open_tokenizer(manifest: Manifest) -> Tokenizer:
-    path = manifest.path(manifest.tokenizer)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise TamperedError(f"{path} is no tokenizer ({error}): fetch the release again") from error
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(manifest.max_tokens)
-    return tokenizer
-
-
-def _checked(text: str) -> str:
-    if not isinstance(text, str):
-        raise RuntimeInputError(f"a text must be a str, and {text!r:.80} is {type(text).__name__}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RuntimeInputError(f"{text!r:.80} is not valid Unicode: {error}") from None
-    return text
-
-
-def _batches(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
-    """Rows of equal length together, at most `batch`: no padding, which would reach int8 scales too."""
-    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    start = 0
-    for end in range(1, len(order) + 1):
-        ends = end == len(order) or lengths[order[end]] != lengths[order[start]]
-        if ends or end - start == batch:
-            yield order[start:end]
-            start = end
-
-
-def _best(scores: NDArray[np.float32], top: int) -> list[Hit]:
-    order = np.argsort(-scores, kind="stable")[:top]
-    return [Hit(rank, float(scores[index]), int(index)) for rank, index in enumerate(order, start=1)]

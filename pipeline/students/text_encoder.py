@@ -6,11 +6,15 @@ the teacher's own output for each token), so that the layers learn context alone
 (arXiv:1909.11942, section 3.1).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pipeline.students.base import Student
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class TextEncoderConfig:
     def as_json(self) -> dict[str, object]:
         """The content of `config.json`."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any]) -> "TextEncoderConfig":
+        """What `as_json` wrote, read back; TypeError or KeyError where it is something else."""
+        return cls(**{**config, "ffn_dims": tuple(config["ffn_dims"])})
 
     def with_changes(self, **changes: object) -> "TextEncoderConfig":
         """A copy with some sizes changed."""
@@ -115,3 +124,6 @@ def mean(features: Tensor, attention_mask: Tensor) -> Tensor:
     """Mean over the tokens that are no padding: `[batch, length, d]` to `[batch, d]`."""
     weights = attention_mask.to(features.dtype).unsqueeze(1)
     return (weights / weights.sum(dim=2, keepdim=True).clamp(min=1.0) @ features).squeeze(1)
+
+
+STUDENT = Student(TextEncoderConfig, TextEncoder)

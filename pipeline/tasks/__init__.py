@@ -1,13 +1,45 @@
-"""What differs by task; `task(name)` gives the one place that knows."""
+"""What differs by task: each folder here is one, and nothing elsewhere knows which there are.
 
-from pipeline.tasks.base import Task
+`task("image-classification")` is the object `TASK` of pipeline/tasks/image_classification/task.py, and
+`params_of("image-classification")` the class `ModelParams` of its params.py, which imports nothing heavy.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.params import ModelParams
+    from pipeline.tasks.base import Task
 
 
-def task(name: str) -> Task:
-    """The task that params.yaml calls `name`."""
-    # Each task brings its own heavy imports.
-    if name == "sentence-embedding":
-        from pipeline.tasks.sentence_embedding import SentenceEmbedding
+def names() -> tuple[str, ...]:
+    """The tasks that there are, as params.yaml calls them."""
+    folders = (path.parent.name for path in Path(__file__).parent.glob("*/params.py"))
+    return tuple(sorted(folder.replace("_", "-") for folder in folders))
 
-        return SentenceEmbedding()
-    raise ValueError(f"unknown task {name!r}")  # params.yaml's schema allows no other
+
+def params_of(name: str) -> "type[ModelParams]":
+    """The schema of a model with this task.
+
+    Raises:
+        KeyError: there is no such task.
+    """
+    schema: type[ModelParams] = _module(name, "params").ModelParams
+    return schema
+
+
+def task(name: str) -> "Task[Any]":
+    """The task that params.yaml calls `name`; brings its own heavy imports.
+
+    Raises:
+        KeyError: there is no such task.
+    """
+    found: Task[Any] = _module(name, "task").TASK
+    return found
+
+
+def _module(name: str, part: str) -> Any:
+    if name not in names():
+        raise KeyError(name)
+    return import_module(f"pipeline.tasks.{name.replace('-', '_')}.{part}")

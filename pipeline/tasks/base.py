@@ -1,73 +1,88 @@
-"""What a task must bring: data, teacher, training steps, the shapes it is served with, and its metrics."""
+"""What a task must bring: data, teacher, training steps, the shapes it is served with, and its metrics.
+
+What gate, report and `bardlet validate` must know, without torch, is declared in the task's `ModelParams`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.engines.base import ModelSpec
 from pipeline.layout import ModelLayout
-from pipeline.params import ModelParams
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline.params import ModelParams
 
 Arrays = Mapping[str, NDArray[Any]]
+P = TypeVar("P", bound="ModelParams", contravariant=True)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A shape in which every variant is measured, with real inputs of that shape."""
+    """A shape in which every variant is measured, with real inputs of that shape.
+
+    Attributes:
+        shape: the size of each axis that varies, `batch` first: an entry of `ModelSpec.shapes`.
+    """
 
     name: str
-    batch: int
-    length: int
+    shape: Mapping[str, int]
     inputs: Arrays
 
 
-class Task(Protocol):
+class Task(Protocol[P]):
     """A kind of product; every stage that is not the same for all asks it.
 
     A stage gives a folder `out` that is moved to its final name when the method returns. Methods that return a mapping
-    return the content of `report.json`, and those that train also `losses`, one a step.
+    return the content of `report.json` (with `params`, `macs`, `size_bytes` and `quality`, see
+    `pipeline.measures.describe_size`), and those that train also `losses`, one a step. `P` is the task's own
+    `ModelParams`.
     """
 
-    def make_data(self, params: ModelParams, seed: int, root: Path, out: Path) -> None:
+    def make_data(self, params: P, seed: int, root: Path, out: Path) -> None:
         """Write the texts (or images) to train and to judge on."""
 
-    def run_teacher(self, params: ModelParams, root: Path, where: str, data: Path, out: Path) -> Mapping[str, Any]:
-        """Check and copy the teacher, run it over the data, and write what it said."""
+    def run_teacher(self, params: P, seed: int, root: Path, where: str, data: Path, out: Path) -> Mapping[str, Any]:
+        """Check and copy the teacher, or train it; run it over the data, and write what it said."""
 
-    def distill(self, params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+    def distill(self, params: P, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
         """Train the student."""
 
-    def prune(self, params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+    def prune(self, params: P, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
         """Make the student physically smaller and let it recover."""
 
-    def quantize(self, params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+    def quantize(self, params: P, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
         """Make the weights survive int8 and leave the calibration set."""
 
-    def load_teacher_module(self, folder: Path) -> nn.Module | None:
+    def load_teacher_module(self, folder: Path) -> "nn.Module | None":
         """The teacher as a module that can be exported; None for a black box."""
 
-    def model_spec(self, params: ModelParams) -> ModelSpec:
+    def model_spec(self, params: P) -> ModelSpec:
         """Inputs, output and served shapes of the student."""
 
-    def teacher_spec(self, params: ModelParams) -> ModelSpec:
+    def teacher_spec(self, params: P) -> ModelSpec:
         """The same of the teacher: only the shape that latency is judged at."""
 
-    def comparison_inputs(self, params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:
+    def comparison_inputs(self, params: P, paths: ModelLayout, count: int) -> Sequence[Arrays]:
         """Held-out inputs to compare an export on, one example each."""
 
-    def cases(self, params: ModelParams, paths: ModelLayout) -> Sequence[Case]:
+    def cases(self, params: P, paths: ModelLayout) -> Sequence[Case]:
         """The shapes to measure, with real inputs."""
 
-    def evaluate(self, encode: "Encode", params: ModelParams, paths: ModelLayout) -> Mapping[str, float]:
-        """Task quality of a model or an export on held-out data, by the names of the budgets."""
+    def evaluate(self, encode: "Encode", params: P, paths: ModelLayout) -> Mapping[str, float]:
+        """Task quality of a model or an export on held-out data, by the keys of `ModelParams.measures`."""
+
+    def score(self, encode: "Encode", params: P, paths: ModelLayout) -> float:
+        """One figure of quality on validation data, more is better: what int8 may lose is stated in it."""
 
     def teacher_quality(self, paths: ModelLayout) -> Mapping[str, float]:
-        """The same measures of the teacher."""
+        """The measures of `evaluate` of the teacher itself."""
 
 
 class Encode(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline import files
 from pipeline.errors import BardletError, InputError, IntegrityError
 from pipeline.layout import CONFIG, TOKENIZER, WEIGHTS
-from pipeline.params import HubSource, PackageSource, PathSource, SavedModelSource, Source, TeacherParams
+from pipeline.params import HubSource, OnnxSource, PackageSource, PathSource, SavedModelSource, Source, Weights
 from pipeline.params_file import LoadedParams
 
 _PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "pytorch_model.pt")
@@ -36,6 +36,12 @@ class Checkpoint:
     source: str
     sha256: str
     is_saved_model: bool = False
+    onnx: Path | None = None
+
+    @property
+    def is_black_box(self) -> bool:
+        """Whether it can be called and no more."""
+        return self.is_saved_model or self.onnx is not None
 
     @property
     def weights(self) -> Path:
@@ -46,14 +52,19 @@ class Checkpoint:
 def check(loaded: LoadedParams) -> None:
     """Check that every model of the fleet has a teacher with the pinned checksum, before anything runs.
 
+    A teacher that is trained here needs none.
+
     Raises:
         InputError, IntegrityError: no source of a model serves; all such models are named together.
     """
     problems: list[BardletError] = []
     for model in loaded.params.fleet:
         where = f"{loaded.path}:{loaded.line(f'models.{model}.teacher')}: models.{model}.teacher"
+        params = loaded.params.models[model]
+        pinned = params.pinned_teacher()
         try:
-            find(loaded.params.models[model].teacher, loaded.path.parent, where)
+            if pinned is not None:
+                find(pinned, loaded.path.parent, where, params.teacher_files)
         except BardletError as error:
             problems.append(error)
     if problems:
@@ -61,12 +72,13 @@ def check(loaded: LoadedParams) -> None:
         raise kind("\n".join(str(problem) for problem in problems))
 
 
-def find(params: TeacherParams, root: Path, where: str) -> Checkpoint:
+def find(params: Weights, root: Path, where: str, needs: Sequence[str] = (CONFIG, TOKENIZER)) -> Checkpoint:
     """Return the first source with the pinned checksum.
 
     Args:
         root: the folder that `path:` and `saved_model:` are relative to.
         where: how an error names the place in params.yaml.
+        needs: what must lie beside the weights; beside a SavedModel, all of it but the config.
 
     Raises:
         IntegrityError: weights were found, but with another checksum, or truncated.
@@ -76,7 +88,7 @@ def find(params: TeacherParams, root: Path, where: str) -> Checkpoint:
     kind: type[BardletError] = InputError
     for source in params.sources:
         try:
-            return _open(source, params.sha256, root)
+            return _open(source, params.sha256, root, needs)
         except _UnusableError as error:
             reasons.append(f"{describe(source)}: {error}")
             if error.kind is IntegrityError:
@@ -95,6 +107,8 @@ def describe(source: Source) -> str:
             return f"hf {source.hf}@{source.revision[:12]}"
         case SavedModelSource():
             return f"saved_model {source.saved_model}"
+        case OnnxSource():
+            return f"onnx {source.onnx}"
 
 
 def folder_sha256(folder: Path) -> str:
@@ -103,8 +117,10 @@ def folder_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _open(source: Source, pinned: str, root: Path) -> Checkpoint:
+def _open(source: Source, pinned: str, root: Path, needs: Sequence[str]) -> Checkpoint:
     match source:
+        case OnnxSource():
+            return _onnx(root / source.onnx, source, pinned)
         case PackageSource():
             folder = _package_folder(source.package)
         case PathSource():
@@ -114,15 +130,23 @@ def _open(source: Source, pinned: str, root: Path) -> Checkpoint:
         case SavedModelSource():
             folder = _existing(root / source.saved_model)
     if isinstance(source, SavedModelSource):
-        return _saved_model(folder, source, pinned)
-    _require_safetensors(folder)
+        return _saved_model(folder, source, pinned, [name for name in needs if name != CONFIG])
+    _require_safetensors(folder, needs)
     observed = files.sha256(folder / WEIGHTS)
     _compare(observed, pinned, folder / WEIGHTS)
     return Checkpoint(folder, describe(source), observed)
 
 
-def _saved_model(folder: Path, source: SavedModelSource, pinned: str) -> Checkpoint:
-    if missing := [name for name in (SAVED_MODEL, TOKENIZER) if not (folder / name).is_file()]:
+def _onnx(path: Path, source: OnnxSource, pinned: str) -> Checkpoint:
+    if not path.is_file():
+        raise _UnusableError(f"{path} is not a file")
+    observed = files.sha256(path)
+    _compare(observed, pinned, path)
+    return Checkpoint(path.parent, describe(source), observed, onnx=path)
+
+
+def _saved_model(folder: Path, source: SavedModelSource, pinned: str, needs: Sequence[str]) -> Checkpoint:
+    if missing := [name for name in (SAVED_MODEL, *needs) if not (folder / name).is_file()]:
         raise _UnusableError(f"{folder} has no {' and no '.join(missing)}")
     observed = folder_sha256(folder)
     _compare(observed, pinned, folder)
@@ -172,9 +196,9 @@ def _hub_folder(source: HubSource) -> Path:
         raise _UnusableError(f"the Hub cannot be reached and it is not in the local cache ({reason})") from error
 
 
-def _require_safetensors(folder: Path) -> None:
+def _require_safetensors(folder: Path, needs: Sequence[str]) -> None:
     if (folder / WEIGHTS).is_file():
-        missing = [name for name in (CONFIG, TOKENIZER) if not (folder / name).is_file()]
+        missing = [name for name in needs if not (folder / name).is_file()]
         if missing:
             raise _UnusableError(f"{folder} has no {' and no '.join(missing)}")
         return

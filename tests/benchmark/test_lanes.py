@@ -8,7 +8,7 @@ from pipeline.benchmark.jobs import Case, Subject, Threads
 from pipeline.benchmark.lanes import make_lanes, physical_cores, plan, spread
 from pipeline.errors import InputError
 
-CASE = Case("b1_l32", 1, 32)
+CASE = Case("b1_l32", {"batch": 1, "length": 32})
 
 
 def subject(engine: str, variant: str, model: str = "m", threads: tuple[Threads, ...] = (1, "all")) -> Subject:

@@ -5,7 +5,7 @@ import pytest
 from pipeline.corpus.split import Corpus, key, split
 from pipeline.corpus.texts import Document, Passage
 from pipeline.errors import InputError
-from pipeline.params import DataParams
+from pipeline.tasks.sentence_embedding.params import DataParams
 
 _WORDS = ("alpha", "beta", "gamma", "delta", "file", "reads", "writes", "opens", "closes", "lines", "rows", "tables")
 

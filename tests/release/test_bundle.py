@@ -138,6 +138,6 @@ def test_the_card_has_front_matter_and_the_measured_numbers(released: Path) -> N
     assert f"| 2.93 MB | {int8['latency_p50_ms']:.3f} ms | {int8['latency_p95_ms']:.3f} ms | 8 ms | 0.757 |" in body
     assert "| *teacher*, ONNX Runtime fp32 | not shipped | 90.90 MB |" in body
     assert "Intel(R) Xeon(R) Processor @ 2.80GHz, 2 logical cores" in body
-    assert "train: 7 lines" in body
+    assert "train texts: 7; heldout texts: 3." in body
     assert "openvino int8 DOES NOT PAY" in body
     assert "{{" not in body

@@ -23,6 +23,7 @@ def write_workspace(root: Path, verdict: str = "PASS") -> Layout:
         folder.mkdir(parents=True)
     for name, lines in (("train", 7), ("heldout", 3), ("retrieval", 2)):
         (paths.data / f"{name}.jsonl").write_text('{"text": "read a csv file"}\n' * lines)
+    (paths.data / "report.json").write_text('{"train_texts": 7, "heldout_texts": 3, "groups": {}}')
     for folder in (paths.student, paths.pruned, paths.quantized):
         (folder / "model.safetensors").write_bytes(folder.name.encode())
     tiny.write_tokenizer(paths.quantized / "tokenizer.json")

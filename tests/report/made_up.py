@@ -57,13 +57,13 @@ def variants() -> dict[str, Any]:
     return {
         "model": MODEL,
         "task": "sentence-embedding",
-        "teacher": {"params": sizes[0], "macs_at_32_tokens": macs[0], "quality": _quality(1.0, 0.612, 0.842)},
-        "student": {"params": sizes[-1], "macs_at_32_tokens": macs[-1]},
+        "teacher": {"params": sizes[0], "macs": macs[0], "quality": _quality(1.0, 0.612, 0.842)},
+        "student": {"params": sizes[-1], "macs": macs[-1]},
         "steps": [
             {
                 "step": step,
                 "params": p,
-                "macs_at_32_tokens": m,
+                "macs": m,
                 "size_bytes": b,
                 "quality": _quality(fidelity, recall, recall + 0.24),
             }

@@ -128,8 +128,8 @@ def test_names_from_outside_are_escaped(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_step_that_does_not_shrink_is_warned_about() -> None:
     entries = [
-        {"step": "distill", "params": 100, "macs_at_32_tokens": 1000, "size_bytes": 400, "quality": {}},
-        {"step": "prune", "params": 90, "macs_at_32_tokens": 1000, "size_bytes": 410, "quality": {}},
+        {"step": "distill", "params": 100, "macs": 1000, "size_bytes": 400, "quality": {}},
+        {"step": "prune", "params": 90, "macs": 1000, "size_bytes": 410, "quality": {}},
     ]
     before, prune = rows.steps(entries)
     assert before.warnings == ()

@@ -13,9 +13,9 @@ from pipeline.corpus import storage
 from pipeline.corpus.split import Corpus
 from pipeline.corpus.texts import Passage
 from pipeline.errors import InputError
-from pipeline.params import ModelParams
 from pipeline.params_file import load_params
 from pipeline.tasks.sentence_embedding import teacher as stage
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.teacher import sources
 from pipeline.teacher.black_box import SavedModelTeacher
 
@@ -88,7 +88,7 @@ def test_the_teacher_stage_runs_on_it(tmp_path: Path, minilm: Path) -> None:
     pairs = (Passage("read a file", "reads all lines of a file"), Passage("open a socket", "opens and waits"))
     storage.save(Corpus(("one text", "another text"), ("a third",), ("x y", "z", "u v w"), pairs, {}), data)
 
-    report = stage.run_teacher(_params(saved), tmp_path, "here", data, out)
+    report = stage.run_teacher(_params(saved), 0, tmp_path, "here", data, out)
 
     assert report["black_box"]
     assert (report["output_dim"], report["params"], report["size_bytes"]) == (_DIM, None, None)

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import sha256
-from pipeline.params import TeacherParams
 from pipeline.params_file import load_params
+from pipeline.tasks.sentence_embedding.params import TeacherParams
 from pipeline.teacher import sources
 
 _HUB = {"hf": "sentence-transformers/all-MiniLM-L6-v2", "revision": "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"}
@@ -17,7 +17,9 @@ _ROOT = Path(__file__).parents[2]
 
 
 def _params(*entries: dict[str, str], pin: str) -> TeacherParams:
-    return TeacherParams.model_validate({"sources": entries, "sha256": pin, "max_tokens": 8, "batch_tokens": 64})
+    return TeacherParams.model_validate(
+        {"sources": entries, "sha256": pin, "max_tokens": 8, "train_tokens": 8, "batch_tokens": 64}
+    )
 
 
 def _folder(path: Path, content: bytes = b"weights") -> str:

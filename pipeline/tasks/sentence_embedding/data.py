@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.corpus import docstrings, split, storage, textfiles
-from pipeline.params import ModelParams
+from pipeline.tasks.sentence_embedding.params import ModelParams
 
 LOCK = "requirements.lock"
 

@@ -12,8 +12,8 @@ from pipeline import artifacts, quality
 from pipeline.corpus import storage
 from pipeline.corpus.tokens import Tokens, tokenize
 from pipeline.layout import ModelLayout
-from pipeline.params import ModelParams
 from pipeline.tasks.base import Arrays, Encode
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.teacher import label
 
 EVALUATION = "evaluation.safetensors"
@@ -35,6 +35,13 @@ def judge(
         "fidelity_spearman": quality.fidelity_spearman(given["heldout"], wanted["heldout"]),
         **retrieval_quality(given),
     }
+
+
+def validation_fidelity(encode: Encode, tokenizer: Tokenizer, paths: ModelLayout, max_tokens: int) -> float:
+    """Fidelity to the teacher on the validation texts, cut at `max_tokens`."""
+    wanted = artifacts.load_tensors(paths.teacher / EVALUATION)["validation"]
+    texts = storage.load_texts(paths.data / storage.VALIDATION)
+    return quality.fidelity_spearman(encode(examples(tokenize(texts, tokenizer, max_tokens))), wanted)
 
 
 def torch_encode(model: nn.Module, batch_tokens: int = 4096) -> Encode:

@@ -6,12 +6,12 @@ import numpy as np
 
 from pipeline.corpus import storage
 from pipeline.corpus.tokens import load_tokenizer, tokenize
-from pipeline.engines.base import ModelSpec, TensorSpec
+from pipeline.engines.base import ModelSpec, TensorSpec, signature_name
 from pipeline.errors import InputError
 from pipeline.layout import TOKENIZER, ModelLayout
-from pipeline.params import ModelParams
 from pipeline.tasks.base import Arrays, Case
 from pipeline.tasks.sentence_embedding.judging import examples
+from pipeline.tasks.sentence_embedding.params import ModelParams
 
 _INPUTS = (
     TensorSpec("input_ids", "int32", ("batch", "length")),
@@ -52,5 +52,6 @@ def cases(params: ModelParams, paths: ModelLayout) -> Sequence[Case]:
         if any(len(row) != length for row in rows):
             raise InputError(f"the held-out texts are too short to fill {length} tokens: give more text")
         ids = np.stack(rows).astype(np.int32)
-        made.append(Case(f"b{batch}_l{length}", batch, length, {"input_ids": ids, "attention_mask": np.ones_like(ids)}))
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        made.append(Case(signature_name(shape), shape, inputs))
     return made

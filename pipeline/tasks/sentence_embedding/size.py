@@ -19,7 +19,4 @@ def example() -> dict[str, Tensor]:
 
 def describe_size(model: nn.Module | None, weights: Path) -> dict[str, Any]:
     """Parameters, multiply-accumulates of one text of 32 tokens, and bytes; a black box tells none of them."""
-    if model is None:
-        return {"params": None, "macs_at_32_tokens": None, "size_bytes": None}
-    macs = measures.count_macs(model, example())
-    return {"params": measures.count_params(model), "macs_at_32_tokens": macs, "size_bytes": weights.stat().st_size}
+    return measures.describe_size(model, weights, example())

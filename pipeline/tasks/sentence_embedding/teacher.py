@@ -13,8 +13,8 @@ from pipeline import artifacts
 from pipeline.corpus import storage
 from pipeline.corpus.tokens import Tokens, load_tokenizer, tokenize
 from pipeline.layout import TOKENIZER, WEIGHTS, ModelLayout
-from pipeline.params import ModelParams
 from pipeline.tasks.sentence_embedding.judging import EVALUATION, evaluation_tokens, retrieval_quality
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.tasks.sentence_embedding.size import describe_size
 from pipeline.teacher import label, sources
 from pipeline.teacher.encoder import TeacherEncoder, load_encoder
@@ -22,9 +22,9 @@ from pipeline.teacher.encoder import TeacherEncoder, load_encoder
 LABELS, VOCABULARY = "labels.safetensors", "vocabulary.safetensors"
 
 
-def run_teacher(params: ModelParams, root: Path, where: str, data: Path, out: Path) -> Mapping[str, Any]:
+def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Path, out: Path) -> Mapping[str, Any]:
     """Embed the training and evaluation texts and every token of the vocabulary."""
-    checkpoint = sources.find(params.teacher, root, where)
+    checkpoint = sources.find(params.teacher, root, where, params.teacher_files)
     teacher, module = _open_teacher(checkpoint)
     tokenizer = load_tokenizer(checkpoint.folder / TOKENIZER)
     budget = params.teacher.batch_tokens
@@ -32,7 +32,7 @@ def run_teacher(params: ModelParams, root: Path, where: str, data: Path, out: Pa
     def embed(run: label.Teacher, tokens: Tokens, name: str) -> NDArray[np.float32]:
         return label.embed(run, tokens, budget, f"teacher: {name}")
 
-    train = tokenize(storage.load_texts(data / storage.TRAIN), tokenizer, params.distill.max_tokens)
+    train = tokenize(storage.load_texts(data / storage.TRAIN), tokenizer, params.teacher.train_tokens)
     alone = label.vocabulary_tokens(tokenizer)
     if module is None:
         # A black box shows no token outputs: its embedding of each token alone must do.

@@ -22,9 +22,9 @@ from pipeline.corpus import storage
 from pipeline.corpus.pairs import passage_pairs
 from pipeline.corpus.tokens import Tokens, load_tokenizer, tokenize
 from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
-from pipeline.params import ModelParams
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.sentence_embedding.judging import judge, torch_encode
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.tasks.sentence_embedding.size import describe_size, example
 from pipeline.tasks.sentence_embedding.teacher import VOCABULARY, load_labels
 
@@ -63,13 +63,13 @@ def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Ma
 def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Cut vocabulary rows and feed-forward neurons, then recover on the same texts."""
     torch.manual_seed(seed)
-    before = artifacts.load_model(paths.student)
+    before = artifacts.load_model(paths.student, TextEncoder)
     old = load_tokenizer(paths.student / TOKENIZER)
     tokens, targets = load_labels(paths)
     if params.prune.vocabulary_min_count:
         rows = vocabulary.rows_to_keep(tokens, old, params.prune.vocabulary_min_count)
         tokenizer = vocabulary.prune_tokenizer(old, rows)
-        tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, params.distill.max_tokens)
+        tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, params.teacher.train_tokens)
     else:
         rows, tokenizer = np.arange(before.config.vocabulary), old
     model = neurons.prune_encoder(before, rows, params.prune.ffn_ratio)
@@ -93,16 +93,17 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
         trained,
         {"vocabulary_before": before.config.vocabulary, "vocabulary": len(rows)},
     )
-    return _with_gains(report, before, model, files.read_json(paths.student / REPORT))
+    old = files.read_json(paths.student / REPORT)
+    return {**report, **measures.gains(before, model, old, report, example())}
 
 
 def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Fine-tune with rounded weights and leave real texts to calibrate on."""
     torch.manual_seed(seed)
-    model = artifacts.load_model(paths.pruned)
+    model = artifacts.load_model(paths.pruned, TextEncoder)
     tokenizer = load_tokenizer(paths.pruned / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.TRAIN)
-    tokens = tokenize(texts, tokenizer, params.distill.max_tokens)
+    tokens = tokenize(texts, tokenizer, params.teacher.train_tokens)
     schedule = Schedule(
         distillation.steps_of(params.quantize.epochs, len(tokens), params.distill.batch_size),
         params.quantize.learning_rate,
@@ -113,7 +114,7 @@ def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> M
     name = "quantize: fine-tuning"
     # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
     trained = _train(model, params, tokens, targets, schedule, seed + 2, name, quantization.int8_weights)
-    ids, mask = _calibration(tokens, params.quantize.calibration_texts, max(params.export.lengths))
+    ids, mask = _calibration(tokens, params.quantize.calibration_texts, model.config.max_tokens)
     artifacts.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
     return _save(model, params, paths, paths.pruned / TOKENIZER, out, trained, {})
 
@@ -158,26 +159,10 @@ def _contrast(params: ModelParams, paths: ModelLayout, tokenizer: Tokenizer) -> 
     if not params.prune.contrast_weight:
         return None
     texts = storage.load_texts(paths.data / storage.TRAIN)
-    pairs = passage_pairs(texts, tokenizer, params.distill.max_tokens)
+    pairs = passage_pairs(texts, tokenizer, params.teacher.train_tokens)
     if len(pairs) < _MIN_PAIRS:
         return None
     return distillation.Contrast(pairs, params.prune.contrast_weight, params.prune.contrast_temperature)
-
-
-def _with_gains(
-    report: Mapping[str, Any], before: TextEncoder, after: TextEncoder, old: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """Add what pruning gained, and a warning for each measure that did not fall."""
-    timed = measures.latency_ms({"before": before, "after": after}, example())
-    pairs: dict[str, tuple[float, float]] = {
-        key: (old[key], report[key]) for key in ("params", "macs_at_32_tokens", "size_bytes")
-    }
-    pairs["torch_latency_p50_ms"] = (timed["before"], timed["after"])
-    gains = {name: {"before": a, "after": b, "ratio": b / a} for name, (a, b) in pairs.items()}
-    warnings = [
-        f"pruning did not lower {name}: {a:.6g} before, {b:.6g} after" for name, (a, b) in pairs.items() if b >= a
-    ]
-    return {**report, "gains": gains, "warnings": warnings}
 
 
 def _calibration(tokens: Tokens, count: int, length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

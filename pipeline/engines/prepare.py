@@ -1,0 +1,71 @@
+"""What is done to a model before any converter sees it, so that all engines gain by it."""
+
+import copy
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.students.image_layers import Normalize
+
+_PIXELS = 255.0
+_RELATIVE_TOLERANCE = 1e-3
+
+
+class Center(nn.Module):
+    """What is left of a normalization whose scale lies in the convolution's weights: one addition."""
+
+    offset: Tensor
+
+    def __init__(self, offset: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("offset", offset, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pixels to pixels around zero, float32 `[batch, channels, height, width]`."""
+        return image + self.offset
+
+
+@runtime_checkable
+class Rewritten(Protocol):
+    """A model that has another form for the converters."""
+
+    def for_export(self) -> nn.Module:
+        """A copy that computes the same in evaluation mode, of operators that engines are fast at."""
+
+
+def prepared(model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
+    """The model as it is exported: in evaluation mode and in the form that it has for it (`for_export`).
+
+    A normalization's scale is folded into the first convolution. Its offset stays an addition, because the
+    convolution's border is zero after it, not before. `model` itself is only put into evaluation mode.
+
+    Args:
+        model: any model; one with nothing to do is returned as it is.
+        example: inputs to call it with; where folding would change the output, it is left out.
+    """
+    model.eval()
+    form = model.for_export().eval() if isinstance(model, Rewritten) else model
+    folded = _fold_scale(form)
+    if folded is None:
+        return form
+    inputs = tuple(tensor * _PIXELS if tensor.is_floating_point() else tensor for tensor in example)
+    with torch.no_grad():
+        before, after = form(*inputs), folded(*inputs)
+    return folded if (before - after).norm() <= _RELATIVE_TOLERANCE * before.norm() else form
+
+
+def _fold_scale(model: nn.Module) -> nn.Module | None:
+    """A copy with the scale in the weights of the first convolution; None where there is nothing to fold."""
+    names = [name for name, module in model.named_modules() if isinstance(module, Normalize)]
+    if len(names) != 1 or not names[0]:
+        return None
+    folded = copy.deepcopy(model)
+    normalize = folded.get_submodule(names[0])
+    assert isinstance(normalize, Normalize)
+    first = next((module for module in folded.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.groups != 1 or first.in_channels != normalize.scale.shape[1]:
+        return None
+    first.weight.data = first.weight.data * normalize.scale
+    folded.set_submodule(names[0], Center(normalize.shift / normalize.scale))
+    return folded.eval()

@@ -1,0 +1,1 @@
+"""Images: reading and checking them, splits, files, augmentation."""

@@ -1,0 +1,134 @@
+"""ShuffleNetV2 with its shuffles moved into the weights: the same function for inference, kinder to converters.
+
+A shuffle decides which channels the next unit transforms and which pass. That is known beforehand, so each branch
+orders its output by the unit that will take a channel, is cut there into a few contiguous pieces, and the unit's
+first convolution has its input channels in the order in which the pieces arrive. What is left of the shuffles are
+the cuts and concatenations. Engines without a fast gather along channels gain: TensorFlow Lite needed two
+transpositions around each.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class ShuffleFreeStage(nn.Module):
+    """The units of a stage, called as the stage is; `order` says which channel of the stage each output channel is."""
+
+    def __init__(self, stage: nn.Sequential, order: Sequence[int]) -> None:
+        """Copy a stage.
+
+        Args:
+            stage: units with `branch1`, `branch2` and, in all but the first, a left half that passes.
+            order: of the channels that come in: the stage's own numbers.
+        """
+        super().__init__()
+        # Typed as Any: branches of a unit are modules, which a module's attributes do not say.
+        self._units: list[Any] = list(copy.deepcopy(stage))
+        for index, unit in enumerate(self._units):
+            self.add_module(str(index), unit)
+        self._cuts: list[list[list[tuple[int, int]]]] = []
+        arrivals: dict[int, list[int]] = defaultdict(list)
+        for index, unit in enumerate(self._units):
+            branches = [unit.branch1, unit.branch2] if index == 0 else [unit.branch2]
+            for branch in branches:
+                _reorder_inputs(branch, order if index == 0 else arrivals[index])
+            firsts = (0, 1) if index == 0 else (1,)
+            self._cuts.append(
+                [_sort_outputs(b, index, f, len(stage), arrivals) for b, f in zip(branches, firsts, strict=True)]
+            )
+        self.order = tuple(arrivals[len(stage)])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Float32 `[batch, channels, height, width]` to half the height and width."""
+        waiting: dict[int, list[Tensor]] = defaultdict(list)
+        for index, (unit, cuts) in enumerate(zip(self._units, self._cuts, strict=True)):
+            if index == 0:
+                made = [unit.branch1(features), unit.branch2(features)]
+            else:
+                made = [unit.branch2(torch.cat(waiting[index], dim=1))]
+            for branch, cut in zip(made, cuts, strict=True):
+                pieces = torch.split(branch, [size for _, size in cut], dim=1)
+                for (taker, _), piece in zip(cut, pieces, strict=True):
+                    waiting[taker].append(piece)
+        return torch.cat(waiting[len(self._cuts)], dim=1)
+
+
+def _sort_outputs(
+    branch: nn.Module, index: int, first: int, units: int, arrivals: dict[int, list[int]]
+) -> list[tuple[int, int]]:
+    """Order a branch's output by who takes it, note the channels there; (unit, channels) of each piece."""
+    convolution, norm = _convolutions(branch)[-1], _norms(branch)[-1]
+    half = convolution.out_channels
+    takers = [_taker(2 * channel + first, index, half, units) for channel in range(half)]
+    order = sorted(range(half), key=lambda channel: takers[channel])
+    _take_outputs(convolution, norm, order)
+    sizes: dict[int, int] = defaultdict(int)
+    for channel in order:
+        taker, place = takers[channel]
+        arrivals[taker].append(place)
+        sizes[taker] += 1
+    return list(sizes.items())
+
+
+def _taker(place: int, index: int, half: int, units: int) -> tuple[int, int]:
+    """The unit that transforms a channel which unit `index` leaves at `place`, and its number among that unit's inputs.
+
+    The upper half is transformed. The lower half passes, and the shuffle after it doubles the place. What no unit
+    takes leaves the stage: `units` and its place there.
+    """
+    for unit in range(index + 1, units):
+        if place >= half:
+            return unit, place - half
+        place *= 2
+    return units, place
+
+
+def _reorder_inputs(branch: nn.Module, order: Sequence[int]) -> None:
+    """Let a branch take its input channels in another order."""
+    convolutions = _convolutions(branch)
+    if convolutions[0].groups > 1:
+        # Depthwise: its channels stay apart, so the order goes through it to the convolution behind.
+        _take_outputs(convolutions[0], _norms(branch)[0], order)
+        convolutions = convolutions[1:]
+    convolutions[0].weight.data = convolutions[0].weight.data[:, list(order)]
+
+
+def _take_outputs(convolution: nn.Conv2d, norm: nn.BatchNorm2d, order: Sequence[int]) -> None:
+    index = list(order)
+    convolution.weight.data = convolution.weight.data[index]
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        if tensor is not None:
+            tensor.data = tensor.data[index]
+
+
+def _convolutions(branch: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in branch.modules() if isinstance(module, nn.Conv2d)]
+
+
+def _norms(branch: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in branch.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def replace_stages(model: nn.Module, stages: Sequence[str], after: str) -> nn.Module:
+    """A copy without shuffles.
+
+    Args:
+        model: in evaluation mode.
+        stages: names of its stages in the order of the call; the first gets its channels as they are.
+        after: name of what follows the last stage, a convolution first.
+    """
+    free = copy.deepcopy(model)
+    order: Sequence[int] = range(_convolutions(free.get_submodule(stages[0]))[0].in_channels)
+    for name in stages:
+        stage = free.get_submodule(name)
+        assert isinstance(stage, nn.Sequential)
+        made = ShuffleFreeStage(stage, order)
+        free.set_submodule(name, made)
+        order = made.order
+    _reorder_inputs(free.get_submodule(after), order)
+    return free

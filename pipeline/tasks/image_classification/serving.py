@@ -1,0 +1,50 @@
+"""The shape that a classifier is served with, and real inputs of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.engines.base import ModelSpec, TensorSpec, signature_name
+from pipeline.images import storage
+from pipeline.layout import ModelLayout
+from pipeline.tasks.base import Arrays, Case
+from pipeline.tasks.image_classification.judging import examples
+from pipeline.tasks.image_classification.params import ModelParams
+
+_OUTPUT = TensorSpec("logits", "float32", ("batch", "classes"))
+
+
+def example(params: ModelParams, batch: int = 1) -> dict[str, Tensor]:
+    """Gray images."""
+    side = params.data.input_size
+    return {"image": torch.full((batch, params.data.channels, side, side), 128.0)}
+
+
+def model_spec(params: ModelParams) -> ModelSpec:
+    """Raw pixels in, logits out; where shapes are fixed, a batch is run image by image."""
+    side = params.data.input_size
+    image = TensorSpec("image", "float32", ("batch", params.data.channels, side, side))
+    return ModelSpec((image,), _OUTPUT, ({"batch": 1},))
+
+
+def teacher_spec(params: ModelParams) -> ModelSpec:
+    """The same."""
+    return model_spec(params)
+
+
+def comparison_inputs(params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:
+    """Held-out images."""
+    return examples(storage.load_split(paths.data / storage.HELDOUT).images[:count])
+
+
+def cases(params: ModelParams, paths: ModelLayout) -> Sequence[Case]:
+    """One held-out image, and the batch of the throughput case."""
+    images = storage.load_split(paths.data / storage.HELDOUT).images
+    made = []
+    for batch in dict.fromkeys((1, params.export.batch)):
+        # Repeated where there are fewer than a batch.
+        rows, shape = np.arange(batch) % len(images), {"batch": batch}
+        made.append(Case(signature_name(shape), shape, {"image": images[rows].astype(np.float32)}))
+    return made

@@ -1,0 +1,213 @@
+"""The blocks of params.yaml of a model with `task: sentence-embedding`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline import params
+from pipeline.layout import CONFIG, TOKENIZER
+from pipeline.params import (
+    Block,
+    Fraction,
+    HubSource,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PackageSource,
+    PathSource,
+    PositiveFloat,
+    PositiveInt,
+    QualityBudget,
+    SavedModelSource,
+    Weights,
+)
+from pipeline.tasks.quality import Measure, QualityCheck
+from pipeline.yaml_lines import Document, KeyPath, Problem
+
+Source = PackageSource | PathSource | HubSource | SavedModelSource
+
+
+class DataParams(Block):
+    """Texts to train and to judge on; `docstrings` of the locked packages, or `text` from data/raw/."""
+
+    source: Literal["docstrings", "text"]
+    max_train_texts: PositiveInt
+    validation_texts: PositiveInt
+    heldout_texts: PositiveInt
+    retrieval_pairs: NonNegativeInt
+    holdout_fraction: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+class TeacherParams(Weights):
+    """The teacher: where its weights come from, and how it reads."""
+
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    max_tokens: PositiveInt
+    train_tokens: PositiveInt
+    batch_tokens: PositiveInt
+
+
+class StudentParams(Block):
+    """The student's architecture; widths in units of features."""
+
+    architecture: Literal["text_encoder"]
+    embedding_dim: PositiveInt
+    hidden_dim: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    ffn_dim: PositiveInt
+    max_tokens: PositiveInt
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "StudentParams":
+        if self.hidden_dim % self.heads:
+            raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of heads {self.heads}")
+        return self
+
+
+class DistillParams(Block):
+    """Knowledge distillation; see pipeline.compress.distill for the loss."""
+
+    epochs: PositiveFloat
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_fraction: Fraction
+    weight_decay: NonNegativeFloat
+    similarity_weight: NonNegativeFloat
+    temperature: PositiveFloat
+
+
+class PruneParams(Block):
+    """Structured pruning, then recovery."""
+
+    vocabulary_min_count: NonNegativeInt
+    ffn_ratio: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+    epochs: NonNegativeFloat
+    learning_rate: PositiveFloat
+    contrast_weight: NonNegativeFloat
+    contrast_temperature: PositiveFloat
+
+
+class QuantizeParams(Block):
+    """Quantization-aware fine-tuning and the calibration set."""
+
+    epochs: NonNegativeFloat
+    learning_rate: PositiveFloat
+    calibration_texts: PositiveInt
+
+
+class ExportParams(params.ExportParams):
+    """Shapes that the exports must serve: token lengths, and the batch of the throughput case."""
+
+    lengths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class BudgetCase(params.BudgetCase):
+    """The benchmark case whose latency and memory are judged."""
+
+    length: PositiveInt
+
+    def describe_shape(self) -> str:
+        """The shape in words."""
+        return f"batch {self.batch}, {self.length} tokens"
+
+
+class QualityBudgets(Block):
+    """What must be left of the teacher's quality."""
+
+    fidelity_spearman: QualityBudget
+    int8_fidelity_drop: QualityBudget
+    recall_at_1_kept: QualityBudget
+
+
+class Budgets(params.Budgets):
+    """What a release must keep to."""
+
+    case: BudgetCase
+    quality: QualityBudgets
+
+
+class ModelParams(params.ModelParams):
+    """See `pipeline.params.ModelParams`."""
+
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure(
+            "fidelity_spearman",
+            "Fidelity",
+            "Spearman correlation of pairwise similarities with the teacher's, on held-out texts",
+        ),
+        Measure(
+            "recall_at_1", "Recall@1", "how often a held-out summary line finds its own docstring's body first", True
+        ),
+        Measure("recall_at_10", "Recall@10", "how often it is among the first ten"),
+    )
+    quality_checks: ClassVar[tuple[QualityCheck, ...]] = (
+        QualityCheck("fidelity_spearman", "fidelity", "Fidelity", "fidelity_spearman"),
+        QualityCheck("int8_fidelity_drop", "fidelity drop", "Fidelity lost to int8", "fidelity_spearman", "fp32"),
+        QualityCheck(
+            "recall_at_1_kept",
+            "recall@1 kept of the teacher's",
+            "Recall@1 kept",
+            "recall_at_1",
+            "teacher",
+            "was not measured: it needs data.retrieval_pairs above 0, or the budget `none`",
+        ),
+    )
+    example: ClassVar[str] = "32 tokens"
+    teacher_files: ClassVar[tuple[str, ...]] = (CONFIG, TOKENIZER)
+
+    task: Literal["sentence-embedding"]
+    data: DataParams
+    teacher: TeacherParams
+    student: StudentParams
+    distill: DistillParams
+    prune: PruneParams
+    quantize: QuantizeParams
+    export: ExportParams
+    budgets: Budgets
+
+    def describe(self) -> str:
+        """Layers, and the lengths that are served."""
+        case, lengths = self.budgets.case, ", ".join(map(str, self.export.lengths))
+        return (
+            f"{self.student.layers} layers of {self.student.hidden_dim}, exported for {lengths} tokens, "
+            f"judged at {case.describe_shape()}"
+        )
+
+    def device_facts(self) -> Mapping[str, Any]:
+        """Where texts are cut."""
+        return {"max_tokens": min(self.student.max_tokens, max(self.export.lengths))}
+
+    @classmethod
+    def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
+        """Lengths that contradict each other, and recall without pairs."""
+        yield from _lengths(document, model)
+        path = (*model, "budgets", "quality", "recall_at_1_kept")
+        kept = document.get(path, (int, float))
+        if kept is not None and document.get((*model, "data", "retrieval_pairs"), int) == 0:
+            yield document.problem(path, f"is {kept}, but data.retrieval_pairs is 0: write `none`, or ask for pairs")
+
+
+def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
+    written = document.get((*model, "export", "lengths"), list)
+    lengths = [length for length in written or [] if isinstance(length, int) and not isinstance(length, bool)]
+    if twice := sorted({length for length in lengths if lengths.count(length) > 1}):
+        message = f"has {', '.join(map(str, twice))} more than once: keep one"
+        yield document.problem((*model, "export", "lengths"), message)
+    path = (*model, "budgets", "case", "length")
+    length = document.get(path, int)
+    if length is not None and written is not None and length not in written:
+        allowed = ", ".join(map(str, written)) or "none"
+        yield document.problem(path, f"is {length}, which is not measured: export.lengths has {allowed}")
+    path = (*model, "student", "max_tokens")
+    most = document.get(path, int)
+    if most is None:
+        return
+    if lengths and most < max(lengths):
+        message = f"is {most}, but export.lengths goes up to {max(lengths)}: raise it, or drop the longer lengths"
+        yield document.problem(path, message)
+    path = (*model, "teacher", "train_tokens")
+    distilled = document.get(path, int)
+    if distilled is not None and distilled > most:
+        message = f"is {distilled}, but the student takes {most} (student.max_tokens): lower it to that"
+        yield document.problem(path, message)
