@@ -30,9 +30,9 @@ from pipeline.compress.training import Schedule
 from pipeline.corpus import storage
 from pipeline.corpus.tokens import Tokens, load_tokenizer
 from pipeline.layout import TOKENIZER, Layout
-from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.params_file import load_params
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
+from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.tasks.sentence_embedding.teacher import load_labels
 
 
