@@ -18,7 +18,9 @@ from pipeline.tasks.base import Task
 Step = Callable[[ModelParams, int, ModelLayout, Path], Mapping[str, Any]]
 
 
-def run_step(model: str, name: str, step_of: Callable[[Task], Step], folder_of: Callable[[ModelLayout], Path]) -> None:
+def run_step(
+    model: str, name: str, step_of: Callable[[Task[Any]], Step], folder_of: Callable[[ModelLayout], Path]
+) -> None:
     """Run one training step of a model.
 
     Args:

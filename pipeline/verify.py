@@ -4,6 +4,7 @@ The table holds no timing, so that it is the same wherever it is made.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,18 @@ _STEPS = ("distill", "prune", "quantize")
 _SHORTEST = 1e-6
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Examples, and what PyTorch gives for them, float32 `[n, d]`."""
+
+    examples: Sequence[Arrays]
+    outputs: NDArray[np.float32]
+
+
+def _reference(source: nn.Module, examples: Sequence[Arrays]) -> Reference:
+    return Reference(examples, module_encode(source)(examples))
+
+
 def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping[str, Any]:
     """Judge every variant of every engine.
 
@@ -33,18 +46,18 @@ def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping
         The content of verify.json: sizes, steps of compression, cases, and one entry a variant with its problems.
     """
     kind = task(params.task)
-    sources: dict[Variant, nn.Module] = {}
-    student = artifacts.load_model(paths.quantized)
-    sources.update({Variant.FP32: student, Variant.INT8: student})
+    examples = kind.comparison_inputs(params, paths, params.verify.examples)
+    student = _reference(artifacts.load_model(paths.quantized), examples)
+    references = {Variant.FP32: student, Variant.INT8: student}
     teacher = kind.load_teacher_module(paths.teacher)
     if teacher is not None:
-        sources[Variant.TEACHER] = teacher
+        references[Variant.TEACHER] = _reference(teacher, examples[: params.verify.teacher_examples])
     variants = []
     for engine in Engine:
         manifest = files.read_json(paths.export_manifest(engine))
         for name in manifest["variants"]:
             variant = Variant(name)
-            variants.append(_judge(engine, variant, sources[variant], manifest["variants"][name], params, paths))
+            variants.append(_judge(engine, variant, references[variant], manifest["variants"][name], params, paths))
     reports = {
         step: files.read_json(folder / REPORT)
         for step, folder in zip(_STEPS, (paths.student, paths.pruned, paths.quantized), strict=True)
@@ -125,7 +138,7 @@ def module_encode(module: nn.Module) -> Encode:
 def _judge(
     engine: Engine,
     variant: Variant,
-    source: nn.Module,
+    reference: Reference,
     exported: Mapping[str, Any],
     params: ModelParams,
     paths: ModelLayout,
@@ -138,9 +151,7 @@ def _judge(
             raise StageError(f"{path.parent / name} is not the file that the export wrote: run `dvc repro` again")
     encode = session_encode(open_session(engine.value, path), label)
     is_teacher = variant is Variant.TEACHER
-    count = params.verify.teacher_examples if is_teacher else params.verify.examples
-    examples = kind.comparison_inputs(params, paths, count)
-    differences = compare(encode(examples), module_encode(source)(examples), params.verify.tolerances[variant])
+    differences = compare(encode(reference.examples), reference.outputs, params.verify.tolerances[variant])
     # The teacher's own quality was measured in PyTorch; its export only has to agree with that.
     quality = kind.teacher_quality(paths) if is_teacher else kind.evaluate(encode, params, paths)
     for problem in differences["problems"]:

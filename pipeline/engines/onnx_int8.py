@@ -22,8 +22,8 @@ _STEM_CHANNELS = 4
 _STEPS = 255
 # Hard-sigmoid rises from 0 to 1 between -3 and 3 (arXiv:1905.02244, section 5.2).
 _HALF, _RANGE = 3.0, 6.0
-_GATE_STEP = "gate.step"
-_GATE_ZERO = "gate.zero"
+_GATE_STEP = "hard_sigmoid.int8.step"
+_GATE_ZERO = "hard_sigmoid.int8.zero"
 
 
 def quantize(

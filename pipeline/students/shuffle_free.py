@@ -10,10 +10,28 @@ transpositions around each.
 import copy
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+class Branches(nn.Module):
+    """A unit's branches, each cut into the pieces that `cuts` gives the sizes of."""
+
+    def __init__(self, branches: dict[str, nn.Module], cuts: list[list[int]]) -> None:
+        super().__init__()
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+        self._cuts = cuts
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """All pieces, in order."""
+        pieces: list[Tensor] = []
+        for branch, sizes in zip(self.children(), self._cuts, strict=True):
+            made = branch(features)
+            # litert-torch refuses to cut one piece.
+            pieces += torch.split(made, sizes, dim=1) if len(sizes) > 1 else (made,)
+        return pieces
 
 
 class ShuffleFreeStage(nn.Module):
@@ -27,44 +45,36 @@ class ShuffleFreeStage(nn.Module):
             order: of the channels that come in: the stage's own numbers.
         """
         super().__init__()
-        # Typed as Any: branches of a unit are modules, which a module's attributes do not say.
-        self._units: list[Any] = list(copy.deepcopy(stage))
-        for index, unit in enumerate(self._units):
-            self.add_module(str(index), unit)
-        self._cuts: list[list[list[tuple[int, int]]]] = []
-        arrivals: dict[int, list[int]] = defaultdict(list)
-        for index, unit in enumerate(self._units):
-            branches = [unit.branch1, unit.branch2] if index == 0 else [unit.branch2]
-            for branch in branches:
-                _reorder_inputs(branch, order if index == 0 else arrivals[index])
-            firsts = (0, 1) if index == 0 else (1,)
-            self._cuts.append(
-                [_sort_outputs(b, index, f, len(stage), arrivals) for b, f in zip(branches, firsts, strict=True)]
-            )
+        self._takers: list[list[int]] = []
+        arrivals: dict[int, list[int]] = defaultdict(list, {0: list(order)})
+        for index, unit in enumerate(copy.deepcopy(stage)):
+            names = ("branch1", "branch2") if index == 0 else ("branch2",)
+            branches = {name: unit.get_submodule(name) for name in names}
+            cuts = []
+            for name, branch in branches.items():
+                _reorder_inputs(branch, arrivals[index])
+                cuts.append(_sort_outputs(branch, index, name == "branch2", len(stage), arrivals))
+            self.add_module(str(index), Branches(branches, [[size for _, size in cut] for cut in cuts]))
+            self._takers.append([taker for cut in cuts for taker, _ in cut])
         self.order = tuple(arrivals[len(stage)])
 
     def forward(self, features: Tensor) -> Tensor:
         """Float32 `[batch, channels, height, width]` to half the height and width."""
         waiting: dict[int, list[Tensor]] = defaultdict(list)
-        for index, (unit, cuts) in enumerate(zip(self._units, self._cuts, strict=True)):
-            if index == 0:
-                made = [unit.branch1(features), unit.branch2(features)]
-            else:
-                made = [unit.branch2(torch.cat(waiting[index], dim=1))]
-            for branch, cut in zip(made, cuts, strict=True):
-                pieces = torch.split(branch, [size for _, size in cut], dim=1)
-                for (taker, _), piece in zip(cut, pieces, strict=True):
-                    waiting[taker].append(piece)
-        return torch.cat(waiting[len(self._cuts)], dim=1)
+        for index, (unit, takers) in enumerate(zip(self.children(), self._takers, strict=True)):
+            given = torch.cat(waiting[index], dim=1) if index else features
+            for taker, piece in zip(takers, unit(given), strict=True):
+                waiting[taker].append(piece)
+        return torch.cat(waiting[len(self._takers)], dim=1)
 
 
 def _sort_outputs(
-    branch: nn.Module, index: int, first: int, units: int, arrivals: dict[int, list[int]]
+    branch: nn.Module, index: int, second: bool, units: int, arrivals: dict[int, list[int]]
 ) -> list[tuple[int, int]]:
     """Order a branch's output by who takes it, note the channels there; (unit, channels) of each piece."""
     convolution, norm = _convolutions(branch)[-1], _norms(branch)[-1]
     half = convolution.out_channels
-    takers = [_taker(2 * channel + first, index, half, units) for channel in range(half)]
+    takers = [_taker(2 * channel + second, index, half, units) for channel in range(half)]
     order = sorted(range(half), key=lambda channel: takers[channel])
     _take_outputs(convolution, norm, order)
     sizes: dict[int, int] = defaultdict(int)

@@ -55,11 +55,13 @@ def examples(images: NDArray[np.uint8]) -> list[Arrays]:
 def torch_encode(model: Callable[[Tensor], Tensor]) -> Encode:
     """Run a PyTorch model, or what is called like one, over examples in batches."""
 
-    def encode(given: Sequence[Arrays]) -> Logits:
+    def encode(examples: Sequence[Arrays]) -> Logits:
         with torch.inference_mode():
             pieces = [
-                model(torch.from_numpy(np.concatenate([one["image"] for one in given[start : start + _BATCH]]))).numpy()
-                for start in range(0, len(given), _BATCH)
+                model(
+                    torch.from_numpy(np.concatenate([one["image"] for one in examples[start : start + _BATCH]]))
+                ).numpy()
+                for start in range(0, len(examples), _BATCH)
             ]
         return np.concatenate(pieces)
 
