@@ -1,6 +1,6 @@
 """Full-size MobileNetV3-small, random weights, one thread: this export against a plain `torch.onnx.export`.
 
-    python -m benchmarks.mobilenet_reference [--rounds 30] [--seconds 0.2] [--engines onnxruntime openvino tflite]
+    python -m benchmarks.mobilenet_reference [--rounds 60] [--seconds 0.05] [--engines onnxruntime openvino tflite]
 
 Images are 224 x 224. The reference is what `torch.onnx.export(model, (image,), dynamo=True)` writes, run by ONNX
 Runtime. Every file gets its turn in each round, in one process on one core, so that noise of the machine hits all
@@ -36,8 +36,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=0.2)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=0.05)
     parser.add_argument("--engines", nargs="*", type=Engine, default=list(Engine), choices=list(Engine))
     arguments = parser.parse_args()
     engines = dict.fromkeys((Engine.ONNXRUNTIME, *arguments.engines))

@@ -188,7 +188,8 @@ def test_every_convolution_but_the_images_own_is_int8(exported: Exported) -> Non
             for op in model.get_ops()
             if op.get_type_name() == "Constant" and op.get_element_type().to_string() in ("i8", "u8")
         ]
-        assert len(int8) == case.convolutions + case.linears
+        # NNCF leaves the two convolutions of a squeeze-and-excitation in float: a pattern that it knows.
+        assert len(int8) == case.convolutions + case.linears - 2 * case.squeezes
     else:
         written = flatbuffer.read(file.read_bytes())
         graph = written.subgraphs[0]

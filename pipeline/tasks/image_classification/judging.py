@@ -57,12 +57,9 @@ def torch_encode(model: Callable[[Tensor], Tensor]) -> Encode:
 
     def encode(examples: Sequence[Arrays]) -> Logits:
         with torch.inference_mode():
-            pieces = [
-                model(
-                    torch.from_numpy(np.concatenate([one["image"] for one in examples[start : start + _BATCH]]))
-                ).numpy()
-                for start in range(0, len(examples), _BATCH)
-            ]
+            images = [torch.from_numpy(one["image"]) for one in examples]
+            batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+            pieces = [model(torch.cat(batch)).numpy() for batch in batches]
         return np.concatenate(pieces)
 
     return encode
