@@ -1,12 +1,12 @@
 """The build's end of server and supervisors."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,7 +82,9 @@ class BuildServer:
         """End all jobs; their `run` returns soon."""
         with self._lock:
             for job in self._jobs:
-                job.shutdown(socket.SHUT_WR)
+                # One that has just ended is no longer connected.
+                with suppress(OSError):
+                    job.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Let the server end."""
@@ -117,9 +119,3 @@ def _listen(connection: socket.socket, listen: Callable[[Mapping[str, Any]], Non
             else:
                 listen(message)
     return JobResult(answer, error, None, None)
-
-
-def descriptor_of(path: Path) -> int:
-    """Open a lock file for reading and writing, in a way that children may keep."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

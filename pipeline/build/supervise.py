@@ -58,6 +58,7 @@ class _Supervisor:
         self._exit_code: int | None = None
         self._stopped: str | None = None
         self._rest = b""
+        self._said = b""
 
     def run(self, work: Work, close: tuple[int, ...]) -> None:
         """Do the job and report it."""
@@ -168,7 +169,9 @@ class _Supervisor:
 
     def _forward_report(self, source: int) -> bool:
         chunk = os.read(source, _CHUNK_BYTES)
-        self._send_bytes(chunk)
+        # Whole lines only, so that no log line comes between.
+        whole, newline, self._said = (self._said + chunk).rpartition(b"\n")
+        self._send_bytes(whole + newline)
         return bool(chunk)
 
     def _drain(self, source: int, forward: Callable[[int], bool]) -> None:

@@ -117,17 +117,5 @@ def bardlet(root: Path, *arguments: str, timeout: float = 300) -> "subprocess.Co
     )
 
 
-def start_bardlet(root: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", CLI, *arguments],
-        cwd=root,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 if __name__ == "__main__":
     sys.exit(exit_code(list(build(Path(sys.argv[1]))[0].values())))
