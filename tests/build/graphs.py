@@ -2,10 +2,11 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.build import loop
@@ -27,6 +28,11 @@ STAGE = """  {name}:
 """
 
 
+def heed_interrupts() -> None:
+    """For `preexec_fn`: what a shell starts in the background ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def environment() -> dict[str, str]:
     return {
         **os.environ,
@@ -43,7 +49,9 @@ def command(name: str, deps: Sequence[str], sleep: float = 0) -> str:
     return f"{pause}(echo {name} && cat {inputs} | cksum) > {name}.txt"
 
 
-def write(root: Path, graph: dict[str, Sequence[str]], commands: dict[str, str] | None = None, meta: str = "") -> Path:
+def write(
+    root: Path, graph: Mapping[str, Sequence[str]], commands: Mapping[str, str] | None = None, meta: str = ""
+) -> Path:
     """A workspace whose stages depend on each other as `graph` says; `meta` is YAML for all of them."""
     root.mkdir(parents=True)
     text = "stages:\n"

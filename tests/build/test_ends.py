@@ -37,6 +37,7 @@ class Running:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=graphs.heed_interrupts,
         )
         self._until(lambda: len(self.stages()) == 4, 120)
         self.tree = {process.pid: process.cmdline() for process in self._own().children(recursive=True)}
