@@ -14,8 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.errors import BardletError, ExitCode
+from pipeline.machine_lock import machine
 
 INTERRUPTED = 130
+# It measures: nothing else that this project runs may run beside it.
+_ALONE = "stages.benchmark"
 # Nothing that a stage imports may phone home or chat; a user's own setting wins.
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -64,7 +67,14 @@ def main(run: Callable[..., object], names: Sequence[str]) -> None:
         given = " ".join(arguments) or "nothing"
         print(f"{program}: error: expected {' '.join(names) or 'no arguments'}, got {given}\n{usage}", file=sys.stderr)
         sys.exit(ExitCode.BAD_INPUT)
-    sys.exit(guard(lambda: run(*arguments), " ".join([program, *arguments]), debug))
+    sys.exit(guard(lambda: _run(run, program, arguments), " ".join([program, *arguments]), debug))
+
+
+def _run(run: Callable[..., object], program: str, arguments: Sequence[str]) -> object:
+    alone = program == _ALONE
+    taken = "by other stages" if alone else "by a measurement"
+    with machine(alone, lambda: print(f"{program}: waiting: the machine is taken {taken}", file=sys.stderr)):
+        return run(*arguments)
 
 
 def guard(action: Callable[[], object], program: str, debug: bool) -> int:

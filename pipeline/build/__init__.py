@@ -1,0 +1,13 @@
+"""Building in parallel what dvc.yaml declares; `pipeline.flow` shows it in Prefect.
+
+plan.py       what runs, what is up to date, what waits: pure
+schedule.py   which stage may start now: pure
+slots.py      cores, memory and mutex of a stage: pure
+reasons.py    why a stage runs, in words: pure
+summary.py    how a build ended, in words and as an exit code: pure
+lockfile.py   the order of dvc.lock: pure
+worker.py     what DVC does in a process of its own: plan, reproduce one stage
+server.py     a process that has DVC imported and forks one supervisor a stage
+supervise.py  a supervisor: logs, time limit, and nothing left behind
+client.py     the build's end of server and supervisors
+"""

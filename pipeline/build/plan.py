@@ -1,0 +1,124 @@
+"""What a build has to do, from what DVC says about its own graph."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.build.slots import Needs, read_needs
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage as it stands before the build.
+
+    Attributes:
+        name: as DVC addresses it.
+        upstream: stages whose outputs it reads.
+        reasons: why it has to run, whatever its upstream does; empty: it is up to date as far as one can see now.
+        outs_clean: its outputs are what dvc.lock says.
+        model: the model of the fleet that it belongs to.
+        lock: the lock file that records it, or None for a `.dvc` file.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    outs_clean: bool = True
+    needs: Needs = field(default_factory=Needs)
+    model: str | None = None
+    lock: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a build in the order in which `dvc repro` would take them.
+
+    Attributes:
+        left_out: stages that `--models` excludes, with the reason where it is not their own model.
+        lock_order: for each lock file, its entries in the order that `dvc repro` would leave.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    lock_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def cached(self) -> list[str]:
+        """Stages that are up to date and that nothing which runs can change."""
+        return [stage.name for stage in self.stages if stage.name not in self._touched()]
+
+    def _touched(self) -> set[str]:
+        touched: set[str] = set()
+        for stage in self.stages:
+            if stage.reasons or touched.intersection(stage.upstream):
+                touched.add(stage.name)
+        return touched
+
+
+def read_plan(answer: Mapping[str, Any]) -> Plan:
+    """The plan that `pipeline.build.worker.plan` found, with `meta:` checked.
+
+    Raises:
+        InputError: `meta:` of some stages is wrong; all of them are named.
+    """
+    stages, problems = [], []
+    for entry in answer["stages"]:
+        try:
+            needs = read_needs(entry["name"], entry["meta"])
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        stages.append(
+            PlannedStage(
+                name=entry["name"],
+                upstream=tuple(entry["upstream"]),
+                reasons=tuple(entry["reasons"]),
+                outs_clean=entry["outs_clean"],
+                needs=needs,
+                model=entry["model"],
+                lock=entry["lock"],
+            )
+        )
+    if problems:
+        raise InputError("\n".join(problems))
+    return Plan(tuple(stages), lock_order=lock_order(stages, answer["locks"]))
+
+
+def lock_order(stages: Sequence[PlannedStage], locks: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The order that `dvc repro` leaves: what is recorded keeps its place, what is new is appended as it is built.
+
+    Args:
+        stages: in serial order.
+        locks: lock files with the entries that they have now.
+    """
+    order = {path: list(entries) for path, entries in locks.items()}
+    for stage in stages:
+        if stage.lock is not None:
+            entries = order.setdefault(stage.lock, [])
+            name = stage.name.rpartition(":")[2]
+            if name not in entries:
+                entries.append(name)
+    return {path: tuple(entries) for path, entries in order.items()}
+
+
+def only_models(plan: Plan, models: Collection[str]) -> Plan:
+    """Leave out what belongs to other models, and what would need a stage of theirs that is not up to date.
+
+    Raises:
+        InputError: a model that no stage belongs to.
+    """
+    known = sorted({stage.model for stage in plan.stages if stage.model is not None})
+    if unknown := [model for model in models if model not in known]:
+        raise InputError(f"--models: no stage builds {', '.join(unknown)}; the fleet has {', '.join(known) or 'none'}")
+    up_to_date = set(plan.cached())
+    kept: list[PlannedStage] = []
+    left_out: dict[str, str] = {}
+    for stage in plan.stages:
+        missing = [name for name in stage.upstream if name in left_out and name not in up_to_date]
+        if stage.model is not None and stage.model not in models:
+            left_out[stage.name] = f"of model {stage.model}"
+        elif missing:
+            left_out[stage.name] = f"needs {', '.join(missing)}"
+        else:
+            kept.append(stage)
+    return Plan(tuple(kept), left_out, plan.lock_order)

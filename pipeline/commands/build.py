@@ -1,0 +1,69 @@
+"""`bardlet build`: the same result as `dvc repro`, in parallel, as a Prefect flow."""
+
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.build import ephemeral
+from pipeline.build.request import Request
+from pipeline.build.session import Session
+from pipeline.build.summary import INTERRUPTED, exit_code, summarize
+from pipeline.errors import InputError
+
+
+def build(
+    stages: Annotated[
+        list[str] | None, typer.Argument(metavar="[STAGE]...", help="As DVC names them; default: all.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages at once; default: one a core.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option("--models", metavar="M,…", help="Only these models of the fleet.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Run stages that are up to date too.")] = False,
+) -> int:
+    """Build what is not up to date, several stages at a time.
+
+    Leaves what `dvc repro` leaves, the same dvc.lock byte for byte, and ends with the exit code of the first stage that
+    failed. Branches that do not depend on a failed stage are built. `meta:` of a stage in dvc.yaml says how many cores
+    and how much memory it takes.
+    """
+    request = Request(tuple(stages or ()), jobs, _names(models), force)
+    begin = time.monotonic()
+    root = Path()
+    ephemeral.set_defaults(root, os.environ)
+    with Session(root, _tell) as session, ephemeral.server(root) as server:
+        plan = session.plan(request.targets, request.models, request.force)
+        cached = len(plan.cached())
+        _tell(f"{len(plan.stages)} stages, {cached} up to date")
+        for name, why in plan.left_out.items():
+            _tell(f"left out: {name} ({why})")
+        os.environ["PREFECT_API_URL"] = server.api
+        flow = import_module("pipeline.flow")
+        server.wait()
+        try:
+            results = flow.run(session, plan, request, _tell)
+        except KeyboardInterrupt:
+            _tell("interrupted; all stages were ended, the next build resumes here")
+            return INTERRUPTED
+    print(summarize(results, time.monotonic() - begin))
+    return exit_code(results)
+
+
+def _names(models: str | None) -> tuple[str, ...]:
+    if models is None:
+        return ()
+    names = tuple(name.strip() for name in models.split(",") if name.strip())
+    if not names:
+        raise InputError("--models: expected names of models with commas between them, got nothing")
+    return names
+
+
+def _tell(line: str) -> None:
+    print(f"build: {line}" if not line.startswith("[") else line, file=sys.stderr, flush=True)
