@@ -17,6 +17,7 @@ from pipeline.engines import flatbuffer, tflite_layers
 from pipeline.engines.base import ModelSpec, TensorSpec, exporter
 from pipeline.engines.prepare import prepared
 from pipeline.engines.samples import sample_inputs
+from pipeline.engines.sensitive import quantize_within
 from pipeline.errors import StageError
 from pipeline.layout import SUFFIX, Engine
 from pipeline.runtime.session import open_session
@@ -238,6 +239,31 @@ def test_layers_are_ranked_and_those_kept_in_float_lose_nothing_themselves(expor
     quantized = open_session(exported.engine.value, int8, 1).run({"image": images})
     # What stands between the layers is still int8.
     assert np.linalg.norm(given - expected) < 0.8 * np.linalg.norm(quantized - expected)
+
+
+def test_layers_stay_in_float_until_the_tolerance_holds(exported: Exported) -> None:
+    calibration, images = {"image": _images(64, seed=1)}, {"image": _images(8, seed=1)}
+    expected = open_session(exported.engine.value, exported.file("fp32"), 1).run(images)
+
+    def loss(file: Path) -> float:
+        given = open_session(exported.engine.value, file, 1).run(images)
+        return float(np.linalg.norm(given - expected) / np.linalg.norm(expected))
+
+    plain = loss(exported.file("int8"))
+    folder = exported.folder / "within"
+    folder.mkdir()
+    out, fp32 = folder / exported.file("int8").name, exported.file("fp32")
+    target = exporter(exported.engine)
+    report = quantize_within(
+        target, fp32, _spec(), calibration, out, loss=loss, tolerance=0.9 * plain, max_float_layers=64
+    )
+    assert report.holds
+    assert report.kept_float
+    assert report.attempts > 1
+    assert loss(out) == pytest.approx(report.loss)
+    ranked = target.layer_errors(fp32, exported.file("int8"), _spec(), calibration)
+    assert list(report.kept_float) == ranked[: len(report.kept_float)]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(p.name for p in exported.folder.glob("int8.*"))
 
 
 def test_a_layer_that_is_not_there_is_named(exported: Exported) -> None:
