@@ -26,6 +26,7 @@ from pipeline.build.schedule import Outcome, Schedule, StageResult
 from pipeline.build.session import Session
 from pipeline.build.slots import this_machine
 from pipeline.build.summary import exit_code, summarize
+from pipeline.errors import StageError
 
 NAME = "build"
 _DELIVERY_SECONDS = 5
@@ -61,13 +62,15 @@ def run(session: Session, plan: Plan, request: Request, tell: Tell) -> list[Stag
         return Failed(message=text) if exit_code(results) else Completed(message=text)
 
     try:
-        build(list(request.targets), request.jobs, list(request.models), request.force, return_state=True)
+        ended = build(list(request.targets), request.jobs, list(request.models), request.force, return_state=True)
     except TerminationSignal as signal:
         raise KeyboardInterrupt from signal
     finally:
         # Both send in the background; a server that ends with the build would miss the rest.
         APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
         EventsWorker.drain_all(timeout=_DELIVERY_SECONDS)
+    if len(results) < len(plan.stages):
+        raise StageError(f"the flow itself failed: {ended.message}")
     return results
 
 
@@ -77,17 +80,18 @@ class _Tasks:
     def __init__(self) -> None:
         self._futures: dict[str, PrefectFuture[Any]] = {}
 
-    def start(self, stage: PlannedStage, work: loop.Work) -> None:
-        """Have the work of a stage done as a task, drawn behind its upstream."""
+    def start(self, stage: PlannedStage, after: Sequence[str], work: loop.Work) -> None:
+        """Have the work of a stage done as a task, drawn behind those upstream tasks that ended well.
+
+        Behind a failed one Prefect would not start it, and it could not say why it is skipped.
+        """
 
         @task(name=stage.name, task_run_name=stage.name, cache_policy=NO_CACHE, persist_result=False)
         def show() -> State[object]:
             return state(work(_log))
 
-        upstream = [self._futures[name] for name in stage.upstream if name in self._futures]
-        # Behind a failed one Prefect would not start the task, and it could not say why it is skipped.
-        good = [future for future in upstream if future.state.is_completed()]
-        self._futures[stage.name] = show.submit(wait_for=good, return_state=False)
+        before = [self._futures[name] for name in after]
+        self._futures[stage.name] = show.submit(wait_for=before, return_state=False)
 
     def wait(self) -> None:
         """Wait until all tasks have ended."""

@@ -1,7 +1,7 @@
 """The build itself: start what may start, wait, go on. How it is shown is the caller's affair."""
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipeline.build.plan import PlannedStage
@@ -12,8 +12,8 @@ from pipeline.errors import ExitCode
 Tell = Callable[[str], None]
 # Does what is to be done for a stage; its argument gets each line of the stage's log.
 Work = Callable[[Tell], StageResult]
-# Calls the work in a thread of its own, and does not wait.
-Start = Callable[[PlannedStage, Work], None]
+# Calls the work of a stage in a thread of its own and does not wait; knows which upstream stages ended well.
+Start = Callable[[PlannedStage, Sequence[str], Work], None]
 
 
 def build(session: Session, schedule: Schedule, force: bool, start: Start, tell: Tell) -> list[StageResult]:
@@ -33,9 +33,11 @@ def build(session: Session, schedule: Schedule, force: bool, start: Start, tell:
     try:
         while True:
             for result in schedule.settle():
-                start(_stage(schedule, result.name), partial(_settled, result, tell))
+                stage = _stage(schedule, result.name)
+                start(stage, _ended_well(schedule, stage), partial(_settled, result, tell))
             for stage in schedule.start():
-                start(stage, partial(_reproduce, session, schedule, stage, force, tell, ended))
+                work = partial(_reproduce, session, schedule, stage, force, tell, ended)
+                start(stage, _ended_well(schedule, stage), work)
             if schedule.done:
                 break
             schedule.finish(ended.get())
@@ -53,6 +55,11 @@ def build(session: Session, schedule: Schedule, force: bool, start: Start, tell:
 
 def _stage(schedule: Schedule, name: str) -> PlannedStage:
     return next(stage for stage in schedule.plan.stages if stage.name == name)
+
+
+def _ended_well(schedule: Schedule, stage: PlannedStage) -> list[str]:
+    ended = schedule.results
+    return [name for name in stage.upstream if name in ended and ended[name].outcome in GOOD]
 
 
 def _settled(result: StageResult, tell: Tell, log: Tell) -> StageResult:

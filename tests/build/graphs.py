@@ -104,7 +104,7 @@ def build(
         told.append(line)
         tell(line)
 
-    def start(_: object, work: loop.Work) -> None:
+    def start(_: object, __: object, work: loop.Work) -> None:
         threading.Thread(target=work, args=(lambda _: None,)).start()
 
     with Session(root, hear) as session:
