@@ -43,8 +43,9 @@ def test_the_students_multiply_accumulates_are_those_of_the_formula() -> None:
     tokens = 32
     weights = sum(4 * _HIDDEN * _HIDDEN + 2 * _HIDDEN * ffn for ffn in _FFN)
     attention = len(_FFN) * 2 * tokens * _HIDDEN  # scores and their weighted sum, a token
-    per_text = _HIDDEN * _OUTPUT + _EMBEDDING * _OUTPUT
-    wanted = tokens * (_EMBEDDING * _HIDDEN + weights + attention) + per_text
+    pooling = _HIDDEN + _EMBEDDING  # a product with the weights of the mean, a token
+    per_text = (_HIDDEN + _EMBEDDING) * _OUTPUT
+    wanted = tokens * (_EMBEDDING * _HIDDEN + weights + attention + pooling) + per_text
     assert count_macs(_student(), example()) == wanted
 
 

@@ -38,7 +38,8 @@ def _match(fp32: onnx.GraphProto, int8: onnx.GraphProto) -> tuple[list[Layer], d
     for name, nodes in layers(fp32).items():
         for node in nodes:
             output = _visible(links, node, made)
-            inputs = [value for value in node.input if value in links.producer]
+            # What a table is looked up by is no activation.
+            inputs = [value for value in node.input if value in links.producer and node.op_type != "Gather"]
             found.append(Layer(name, tuple(inputs), output))
             for value in (*inputs, output):
                 shown = next((form for form in (_DEQUANTIZED.format(value), value) if form in made), None)

@@ -21,6 +21,7 @@ PARAMS_YAML = Path(__file__).parents[2] / "params.yaml"
 def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path)
     tree = yaml.safe_load(PARAMS_YAML.read_text(encoding="utf-8"))
+    tree["fleet"] = ["docs-embed"]
     tree["benchmark"] |= {"blocks": 2, "block_seconds": 0.02, "max_block_runs": 10}
     layout.params.write_text(yaml.safe_dump(tree), encoding="utf-8")
     model = layout.model("docs-embed")
