@@ -37,7 +37,7 @@ def test_every_training_stage_leaves_a_student_and_what_it_cost(fleet: Fleet) ->
         assert {"fidelity_spearman", "recall_at_1", "recall_at_10"} <= set(report["quality"])
     calibration = load_file(paths.quantized / CALIBRATION)
     assert {name: array.shape for name, array in calibration.items()} == dict.fromkeys(
-        ("input_ids", "attention_mask"), (16, 32)
+        ("input_ids", "attention_mask"), (16, 48)
     )
 
 
