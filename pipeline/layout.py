@@ -13,7 +13,6 @@ artifacts/host.json               fingerprint of the machine
 artifacts/benchmark/              results.json, metrics.json, samples/
 artifacts/gate/verdict.json
 artifacts/report/index.html
-artifacts/history.jsonl           what nightly builds found
 """
 
 from dataclasses import dataclass
@@ -150,11 +149,6 @@ class Layout:
     @property
     def verdict(self) -> Path:
         return self.root / "artifacts" / "gate" / "verdict.json"
-
-    @property
-    def history(self) -> Path:
-        """What nightly builds found, one JSON line each."""
-        return self.root / "artifacts" / "history.jsonl"
 
     @property
     def report(self) -> Path:
