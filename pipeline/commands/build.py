@@ -45,7 +45,7 @@ def build(
         for name, why in plan.left_out.items():
             _tell(f"left out: {name} ({why})")
         os.environ["PREFECT_API_URL"] = server.api
-        flow = import_module("pipeline.flow")
+        flow = import_module("pipeline.flow.build")
         server.wait()
         try:
             results = flow.run(session, plan, request, _tell)

@@ -1,4 +1,4 @@
-"""The build as a Prefect flow, one task a stage; the only module that imports Prefect.
+"""The build as a Prefect flow, one task a stage.
 
 dvc.yaml owns the graph and DVC decides what runs. The flow shows it: what was up to date is Cached, what the run-cache
 had is Restored, and what failed or waits behind a failure says why. Without the decorators it builds the same.
