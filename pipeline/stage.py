@@ -13,10 +13,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.build import processes
 from pipeline.errors import BardletError, ExitCode
 from pipeline.machine_lock import machine
 
 INTERRUPTED = 130
+# DVC sets it for the commands that it runs.
+DVC_STAGE = "DVC_STAGE"
 # It measures: nothing else that this project runs may run beside it.
 _ALONE = "stages.benchmark"
 # Nothing that a stage imports may phone home or chat; a user's own setting wins.
@@ -56,6 +59,9 @@ def main(run: Callable[..., object], names: Sequence[str]) -> None:
     Raises:
         SystemExit: always; 0 when `run` returned, 2 for a wrong command line, else the error's code.
     """
+    if DVC_STAGE in os.environ:
+        # `dvc repro` that is killed leaves its command running, and the next one starts it again beside that.
+        processes.die_with(processes.first_ancestor_without(DVC_STAGE))
     program = f"stages.{Path(sys.argv[0]).stem}"
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1

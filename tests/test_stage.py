@@ -1,14 +1,18 @@
 """A stage's command line and the exit codes of its errors."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline import stage
 from pipeline.errors import BudgetError, ExitCode, InconclusiveError, InputError, IntegrityError, StageError
 from pipeline.runtime.errors import ReleaseError, RuntimeInputError, TamperedError
+from tests.build import graphs
 
 ROOT = Path(__file__).parents[1]
 STAGE = """
@@ -108,3 +112,46 @@ def test_a_returned_exit_code_is_kept() -> None:
     assert stage.guard(lambda: ExitCode.INCONCLUSIVE, "bardlet", debug=False) == 3
     assert stage.guard(lambda: True, "bardlet", debug=False) == 0
     assert stage.guard(lambda: {"report": 1}, "bardlet", debug=False) == 0
+
+
+SLEEPS = """
+import os, pathlib, time
+from pipeline import stage
+
+def run() -> None:
+    pathlib.Path("pid").write_text(f"{os.getpid()}\\n")
+    time.sleep(600)
+
+stage.main(run, ())
+"""
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_a_killed_dvc_repro_takes_its_stage_along(tmp_path: Path, shell: str) -> None:
+    root = graphs.write(tmp_path / "workspace", {"s": ()}, {"s": f"{sys.executable} sleeps.py"})
+    (root / "sleeps.py").write_text(SLEEPS)
+    environment = {**graphs.environment(), "SHELL": shell}
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q"], cwd=root, env=environment)
+    note = root / "pid"
+    _until(lambda: note.exists() and note.read_text().endswith("\n"), 60)
+    own = psutil.Process(int(note.read_text()))
+    assert own.is_running()
+    dvc.kill()
+    dvc.wait()
+    assert _until(lambda: not own.is_running(), 5)
+
+
+def test_a_stage_that_a_person_started_outlives_its_shell(tmp_path: Path) -> None:
+    (tmp_path / "sleeps.py").write_text(SLEEPS)
+    environment = {name: value for name, value in graphs.environment().items() if name != "DVC_STAGE"}
+    subprocess.run(["/bin/sh", "-c", f"{sys.executable} sleeps.py & sleep 0.1"], cwd=tmp_path, env=environment)
+    note = tmp_path / "pid"
+    assert _until(lambda: note.exists() and note.read_text().endswith("\n"), 60)
+    os.kill(int(note.read_text()), 9)
+
+
+def _until(reached, seconds: float) -> bool:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(reached())

@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,6 +42,34 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def die_with(pid: int | None) -> None:
+    """Have this process killed when `pid` ends, which need not be its parent (Linux).
+
+    There may be a shell between them, that waits for this one and knows nothing of its own parent.
+    """
+    if pid is None or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def wait() -> None:
+        select.select([watched], [], [])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name=f"ends with {pid}", daemon=True).start()
+
+
+def first_ancestor_without(variable: str) -> int | None:
+    """The nearest process above this one that was not started with this environment variable."""
+    with suppress(psutil.Error):
+        for process in psutil.Process().parents():
+            if variable not in process.environ():
+                return int(process.pid)
+    return None
 
 
 def terminate_below(pid: int) -> None:
