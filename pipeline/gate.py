@@ -61,6 +61,11 @@ class Verdict:
             "models": {name: asdict(model) for name, model in self.models.items()},
         }
 
+    def of(self, model: str) -> "Verdict":
+        """The verdict on a fleet of this model alone."""
+        mine = self.models[model]
+        return Verdict(mine.verdict, self.host, {model: mine})
+
     def misses(self) -> list[str]:
         """Messages of the checks that are not PASS, each after its model's name."""
         return [f"{name}: {message}" for name, model in self.models.items() for message in misses(model.checks)]

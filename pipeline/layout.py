@@ -11,7 +11,7 @@ artifacts/<model>/release/        the bundle
 artifacts/fleet/<model>/          what the benchmark needs to know: variants.json, inputs.safetensors
 artifacts/host.json               fingerprint of the machine
 artifacts/benchmark/              results.json, metrics.json, samples/
-artifacts/gate/verdict.json
+artifacts/gate/verdict.json       on the whole fleet; models/<model>.json says the same of one model
 artifacts/report/index.html
 """
 
@@ -112,6 +112,11 @@ class ModelLayout:
         return self.fleet_entry / "inputs.safetensors"
 
     @property
+    def verdict(self) -> Path:
+        """The gate's verdict on this model, as verdict.json has it; what its release depends on."""
+        return Layout(self.root).model_verdicts / f"{self.model}.json"
+
+    @property
     def release(self) -> Path:
         return self._base / "release"
 
@@ -149,6 +154,10 @@ class Layout:
     @property
     def verdict(self) -> Path:
         return self.root / "artifacts" / "gate" / "verdict.json"
+
+    @property
+    def model_verdicts(self) -> Path:
+        return self.verdict.parent / "models"
 
     @property
     def report(self) -> Path:

@@ -7,14 +7,14 @@ A missed budget is not an error of this stage: `release` refuses to bundle witho
 
 from pathlib import Path
 
-from pipeline.files import write_json
+from pipeline.files import new_folder, write_json
 from pipeline.gate import Verdict, judge_workspace
 from pipeline.layout import Layout
 from pipeline.stage import main
 
 
 def run(root: Path = Path()) -> Verdict:
-    """Write `artifacts/gate/verdict.json`.
+    """Write `artifacts/gate/verdict.json` and the same for each model alone, so that releases depend on their own.
 
     Raises:
         InputError: params.yaml is wrong, or the case of a model's budgets was not measured.
@@ -23,6 +23,9 @@ def run(root: Path = Path()) -> Verdict:
     layout = Layout(root)
     verdict = judge_workspace(layout)
     write_json(layout.verdict, verdict.to_json())
+    with new_folder(layout.model_verdicts) as folder:
+        for name in verdict.models:
+            write_json(folder / layout.model(name).verdict.name, verdict.of(name).to_json())
     for name, model in verdict.models.items():
         ships = ", ".join(f"{engine} {variant or 'nothing'}" for engine, variant in model.chosen.items())
         print(f"gate: {name}: {model.verdict}; ships {ships}")

@@ -1,6 +1,7 @@
 """The gate on evidence made by hand: what passes, what fails, what ships, and what is said about it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +366,12 @@ def test_command_shows_checks_and_raises_by_verdict(
     with pytest.raises(InconclusiveError, match="too noisy for a verdict") as unclear:
         gate(tmp_path)
     assert unclear.value.exit_code == 3
+
+
+def test_the_verdict_of_a_model_does_not_change_with_those_of_others(evidence: Evidence) -> None:
+    alone = evidence.judge()
+    [name] = alone.models
+    failed = replace(alone.models[name], verdict=Outcome.FAIL)
+    fleet = Verdict(Outcome.FAIL, alone.host, {**alone.models, "other": failed})
+    assert fleet.of(name) == alone
+    assert fleet.of("other").to_json()["verdict"] == "FAIL"

@@ -31,8 +31,8 @@ def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
         IntegrityError: a source is missing, or an export is not the file that was verified and measured.
         StageError: the bundled files contradict each other or do not repeat their outputs.
     """
-    verdict = require_pass(model, read_json(layout.verdict))
     paths = layout.model(model)
+    verdict = require_pass(model, read_json(paths.verdict))
     variants = read_json(paths.fleet_variants)
     made_from = hash_sources(layout, model, params)
     with new_folder(paths.release) as folder:

@@ -68,7 +68,7 @@ def hash_sources(layout: Layout, model: str, params: ModelParams) -> dict[str, s
     pinned = params.pinned_teacher()
     trained = [] if pinned else [paths.teacher / "checkpoint" / WEIGHTS]
     weights = [folder / WEIGHTS for folder in (paths.student, paths.pruned, paths.quantized)]
-    sources = [*data, *trained, *weights, layout.root / LOCK, paths.fleet_variants, layout.verdict]
+    sources = [*data, *trained, *weights, layout.root / LOCK, paths.fleet_variants, paths.verdict]
     # A folder is no file: it is named as missing.
     _require(sources if data else [paths.data, *sources])
     hashes = {path.relative_to(layout.root).as_posix(): sha256(path) for path in sources}

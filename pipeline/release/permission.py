@@ -11,7 +11,7 @@ def require_pass(model: str, verdict: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Args:
         model: name of the model.
-        verdict: the content of verdict.json.
+        verdict: the content of the model's own verdict file, or of verdict.json.
 
     Raises:
         BudgetError: a budget is missed; with every offending number, its margin and its line in params.yaml.
@@ -20,7 +20,7 @@ def require_pass(model: str, verdict: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     mine: Mapping[str, Any] | None = verdict["models"].get(model)
     if mine is None:
-        raise IntegrityError(f"verdict.json says nothing about {model}: run `dvc repro gate`")
+        raise IntegrityError(f"the verdict says nothing about {model}: run `dvc repro gate`")
     if mine["verdict"] == "PASS":
         return mine
     misses = [_describe(check) for check in mine["checks"] if check["verdict"] == mine["verdict"]]

@@ -41,7 +41,7 @@ def test_the_manifest_says_what_it_was_made_from(released: Path) -> None:
         "data/docs-embed/heldout.jsonl", "data/docs-embed/retrieval.jsonl", "data/docs-embed/train.jsonl",
         "artifacts/docs-embed/student/model.safetensors", "artifacts/docs-embed/pruned/model.safetensors",
         "artifacts/docs-embed/quantized/model.safetensors", "requirements.lock",
-        "artifacts/fleet/docs-embed/variants.json", "artifacts/gate/verdict.json",
+        "artifacts/fleet/docs-embed/variants.json", "artifacts/gate/models/docs-embed.json",
     }  # fmt: skip
     assert all(digest == sha256(root / name) for name, digest in made_from.items())
 
@@ -73,7 +73,7 @@ def test_a_missed_budget_gives_number_margin_and_line_and_replaces_nothing(own: 
     old = own.model(MODEL).release
     old.mkdir()
     (old / "manifest.json").write_text("the release before")
-    made_up.write(own.verdict, made_up.verdict_of("FAIL"))
+    made_up.write(own.model(MODEL).verdict, made_up.verdict_of("FAIL"))
     with pytest.raises(BudgetError) as caught:
         stage.run(MODEL, own.root)
     assert caught.value.exit_code == 1
@@ -86,7 +86,7 @@ def test_a_missed_budget_gives_number_margin_and_line_and_replaces_nothing(own: 
 
 
 def test_an_inconclusive_verdict_releases_nothing(own: Layout) -> None:
-    made_up.write(own.verdict, made_up.verdict_of("INCONCLUSIVE"))
+    made_up.write(own.model(MODEL).verdict, made_up.verdict_of("INCONCLUSIVE"))
     with pytest.raises(InconclusiveError, match="Measure again") as caught:
         stage.run(MODEL, own.root)
     assert caught.value.exit_code == 3
@@ -121,7 +121,7 @@ def test_missing_sources_are_named_together(own: Layout) -> None:
 def test_an_unknown_model_is_named(own: Layout) -> None:
     with pytest.raises(InputError, match="no model 'nothing': choose one of docs-embed"):
         stage.run("nothing", own.root)
-    made_up.write(own.verdict, {"models": {}})
+    made_up.write(own.model(MODEL).verdict, {"models": {}})
     with pytest.raises(IntegrityError, match="says nothing about docs-embed"):
         stage.run(MODEL, own.root)
 

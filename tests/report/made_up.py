@@ -41,7 +41,8 @@ def write_workspace(root: Path, verdict: str = "PASS", failure: bool = False) ->
     shutil.copy(REPOSITORY / "params.yaml", root / "params.yaml")
     write(root / f"artifacts/fleet/{MODEL}/variants.json", variants())
     write(root / "artifacts/benchmark/results.json", results(root, failure))
-    write(root / "artifacts/gate/verdict.json", verdict_of(verdict))
+    for name in ("verdict.json", f"models/{MODEL}.json"):
+        write(root / "artifacts/gate" / name, verdict_of(verdict))
 
 
 def write(path: Path, content: object) -> None:
