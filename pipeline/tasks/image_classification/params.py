@@ -203,11 +203,10 @@ class ModelParams(params.ModelParams):
 
     def describe(self) -> str:
         """Architecture and size of the images."""
-        size, options = self.data.input_size, " ".join(map(str, self.student.options.values()))
-        return (
-            f"{self.student.architecture} {options} for {size}x{size} images of {self.data.channels} channels, "
-            f"judged at {self.budgets.case.describe_shape()}"
-        )
+        size, colours = self.data.input_size, "grey" if self.data.channels == 1 else "colour"
+        options = ", ".join(f"{name} {value}" for name, value in self.student.options.items())
+        architecture = f"{self.student.architecture} ({options})" if options else self.student.architecture
+        return f"{architecture} for {size}x{size} {colours} images, judged at {self.budgets.case.describe_shape()}"
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
