@@ -1,16 +1,17 @@
 """What `bardlet build` costs and keeps, on made-up graphs.
 
-    python -m benchmarks.orchestration [lock] [sleep] [noop] [kill] [two] [--rounds N]
+    python -m benchmarks.orchestration [lock] [sleep] [noop] [kill] [repro] [two] [--rounds N]
 
 lock   dvc.lock after `bardlet build --jobs 4` and after `dvc repro`, for random graphs of up to 40 stages
 sleep  25 independent stages that sleep 1 s: `bardlet build --jobs 8` against `dvc repro`
 noop   nothing to do: `bardlet build` against `dvc repro`, with a new database of Prefect and with an old one
 kill   processes that are left 5 s after a kill at a random moment: of the flow, of DVC's process; Ctrl-C
+repro  the same after a kill -9 of a plain `dvc repro`, whose stages are this project's: `pipeline.stage.main`
 two    two builds of one workspace at once
 
 All of it in a folder for temporary files, by the commands that a user types. `lock`, `kill` and `two` report to one
-Prefect server; They run four rounds at
-once. `sleep` and `noop` start a server a build, as a user without one does. Prints JSON lines.
+Prefect server and run four rounds at once. `sleep` and `noop` start a server a build, as a user without one does.
+Prints JSON lines.
 """
 
 import argparse
@@ -214,6 +215,44 @@ def _strike(kind: str, process: "subprocess.Popen[bytes]", chosen: random.Random
             os.kill(chosen.choice(found), signal.SIGKILL)
 
 
+OWN_STAGE = """
+import sys, time
+from pathlib import Path
+from pipeline import stage
+
+def run(name: str) -> None:
+    time.sleep(1)
+    Path(f"{name}.txt").write_text(name)
+
+stage.main(run, ("NAME",))
+"""
+
+
+def repro(folder: Path, rounds: int) -> None:
+    graph: dict[str, list[str]] = {f"s{index}": [] for index in range(4)}
+    environment = {**graphs.environment(), "DVC_NO_ANALYTICS": "1"}
+
+    def once(index: int) -> tuple[bool, int, bool]:
+        root = graphs.write(folder / str(index), graph, {name: f"python own.py {name}" for name in graph})
+        (root / "own.py").write_text(OWN_STAGE)
+        mark = uuid.uuid4().hex
+        process = subprocess.Popen([*DVC, "-q"], cwd=root, env={**environment, MARK: mark})
+        while process.poll() is None and len(marked(mark)) < 2:
+            time.sleep(0.05)
+        time.sleep(random.Random(index).uniform(0, 4))
+        running = process.poll() is None
+        process.kill()
+        process.wait()
+        time.sleep(KILL_SECONDS)
+        left = len(marked(mark))
+        timed(DVC, root, environment)
+        return running, left, "Data and pipelines are up to date" in timed(DVC, root, environment)[1]
+
+    killed, left, resumed = zip(*side_by_side(rounds, once), strict=True)
+    figures = {"while_running": sum(killed), "orphans": sum(left), "next_repro_complete": sum(resumed)}
+    show("repro", kind="kill -9 of dvc repro", kills=rounds, **figures)
+
+
 def two(folder: Path, rounds: int) -> None:
     with one_server(folder) as environment:
 
@@ -236,7 +275,7 @@ def two(folder: Path, rounds: int) -> None:
     show("two", pairs=rounds, one_waited=sum(waited), both_right_and_dvc_lock_the_same=sum(good))
 
 
-ROWS = {"lock": lock, "sleep": sleep, "noop": noop, "kill": kill, "two": two}
+ROWS = {"lock": lock, "sleep": sleep, "noop": noop, "kill": kill, "repro": repro, "two": two}
 
 
 def main() -> None:
