@@ -12,7 +12,7 @@ export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tensorflow setup-benchmarks repro report check test test-nightly lock clean
+.PHONY: help setup setup-tensorflow setup-benchmarks repro report ui check test test-nightly lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ repro: setup ## Build, verify, benchmark, judge and release the fleet
 
 report: setup ## Write artifacts/report/index.html
 	bardlet report
+
+ui: setup ## Start Prefect's UI on http://127.0.0.1:4200 and serve the nightly build
+	bardlet serve
 
 check: setup ## Lint, format, types and layers
 	ruff check .

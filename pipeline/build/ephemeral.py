@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from pipeline.build import processes
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 
 HOME = Path(".prefect")
 _START_SECONDS = 120
@@ -72,7 +72,8 @@ def server(root: Path) -> Iterator["Server"]:
     if found is not None:
         yield Server(found, None)
         return
-    started = _start(root)
+    settings = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+    started = _start(root, "127.0.0.1", free_port(), settings)
     try:
         yield started
     finally:
@@ -114,29 +115,40 @@ class Server:
                 self._process.wait()
 
 
-def _start(root: Path) -> Server:
-    port = free_port()
+def start_lasting(root: Path, host: str, port: int) -> Server:
+    """Start a server with UI and scheduler, and note its address for the builds of this workspace.
+
+    Raises:
+        InputError: the port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(f"--port: {host}:{port} is not free ({error.strerror}); choose another") from error
+    api = f"http://{host}:{port}/api"
+    started = _start(root, host, port, {"PREFECT_UI_ENABLED": "1", "PREFECT_UI_API_URL": api, "PREFECT_API_URL": api})
+    note_of(root).write_text(api, encoding="utf-8")
+    return started
+
+
+def _start(root: Path, host: str, port: int, settings: Mapping[str, str]) -> Server:
     package = find_spec("prefect")
     assert package is not None and package.origin is not None
-    environment = {
-        **os.environ,
-        "PREFECT_UI_ENABLED": "0",
-        "PREFECT__SERVER_EPHEMERAL": "1",
-        "PREFECT__SERVER_FINAL": "1",
-    }
     (root / HOME).mkdir(exist_ok=True)
     arguments = ["--factory", "prefect.server.api.server:create_app", "--app-dir", str(Path(package.origin).parents[1])]
-    arguments += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
+    arguments += ["--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
     parent = os.getpid()
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", *arguments],
-        env=environment,
+        env={**os.environ, "PREFECT__SERVER_FINAL": "1", **settings},
         stdin=subprocess.DEVNULL,
         # Ctrl-C is for the build, which still has to say how it ended.
         start_new_session=True,
         preexec_fn=lambda: processes.die_with_parent(parent),
     )
-    return Server(f"http://127.0.0.1:{port}/api", process)
+    return Server(f"http://{host}:{port}/api", process)
 
 
 def free_port() -> int:
