@@ -11,6 +11,7 @@ from pipeline.layout import Engine
 from pipeline.params import ModelParams, Params
 from pipeline.release.evidence import describe_case, describe_host
 from pipeline.report.evidence import Evidence
+from pipeline.report.history_plot import history_plot
 from pipeline.report.plots import latency_plot, quality_plot
 from pipeline.report.rows import (
     ENGINE_NAMES,
@@ -53,6 +54,7 @@ class ModelSection:
     failures: Sequence[Json]
     quality_plot: Markup | None
     latency_plot: Markup | None
+    history_plot: Markup | None
 
 
 def render(params: Params, evidence: Evidence) -> str:
@@ -131,6 +133,7 @@ def _section(name: str, params: ModelParams, evidence: Evidence) -> ModelSection
         failures=[failure for failure in evidence.results["failures"] if failure["model"] == name],
         quality_plot=_markup(quality_plot(rows, params.measures, _floors(params))),
         latency_plot=_markup(latency_plot(sampled)),
+        history_plot=_markup(history_plot(evidence.history, name)),
     )
 
 
