@@ -20,6 +20,8 @@ from pipeline.build import processes
 from pipeline.errors import InputError, StageError
 
 HOME = Path(".prefect")
+# All interfaces: nothing that one could connect to.
+ANY = "0.0.0.0"
 _START_SECONDS = 120
 _DIRECT = build_opener(ProxyHandler({}))
 
@@ -116,7 +118,7 @@ class Server:
 
 
 def start_lasting(root: Path, host: str, port: int) -> Server:
-    """Start a server with UI and scheduler, and note its address for the builds of this workspace.
+    """Start a server with UI and scheduler.
 
     Raises:
         InputError: the port is taken.
@@ -127,10 +129,13 @@ def start_lasting(root: Path, host: str, port: int) -> Server:
             probe.bind((host, port))
         except OSError as error:
             raise InputError(f"--port: {host}:{port} is not free ({error.strerror}); choose another") from error
-    api = f"http://{host}:{port}/api"
-    started = _start(root, host, port, {"PREFECT_UI_ENABLED": "1", "PREFECT_UI_API_URL": api, "PREFECT_API_URL": api})
-    note_of(root).write_text(api, encoding="utf-8")
-    return started
+    # The address that a browser asks is that of the page it has, by whatever name it knows this machine.
+    settings = {
+        "PREFECT_SERVER_UI_ENABLED": "1",
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "0",
+    }
+    return _start(root, host, port, settings)
 
 
 def _start(root: Path, host: str, port: int, settings: Mapping[str, str]) -> Server:
@@ -148,7 +153,7 @@ def _start(root: Path, host: str, port: int, settings: Mapping[str, str]) -> Ser
         start_new_session=True,
         preexec_fn=lambda: processes.die_with_parent(parent),
     )
-    return Server(f"http://{host}:{port}/api", process)
+    return Server(f"http://{'127.0.0.1' if host == ANY else host}:{port}/api", process)
 
 
 def free_port() -> int:

@@ -32,6 +32,8 @@ def build(session: Session, schedule: Schedule, force: bool, start: Start, tell:
     ended: queue.SimpleQueue[StageResult] = queue.SimpleQueue()
     try:
         while True:
+            if session.cancelled:
+                schedule.cancel()
             for result in schedule.settle():
                 stage = _stage(schedule, result.name)
                 start(stage, _ended_well(schedule, stage), partial(_settled, result, tell))

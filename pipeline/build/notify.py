@@ -13,19 +13,26 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.errors import ExitCode
+
 VARIABLE = "BARDLET_NOTIFY"
 _SECONDS = 30
+_WORDS = {
+    int(ExitCode.BUDGET_MISSED): "a budget is missed",
+    int(ExitCode.INCONCLUSIVE): "the measurement is inconclusive",
+}
 
 
 def message(exit_code: int, verdict: str | None, lines: Sequence[str]) -> dict[str, Any]:
     """What the command gets.
 
     Args:
-        exit_code: of the build: 1 a budget is missed, 3 inconclusive, others: it broke.
+        exit_code: of the build; 0 where the gate was the last stage that was asked for.
         verdict: of the gate, None where the build did not come to it.
         lines: the checks that are no PASS, or the stages that failed.
     """
-    what = {1: "a budget is missed", 3: "the measurement is inconclusive"}.get(exit_code, "the build failed")
+    judged = {"FAIL": ExitCode.BUDGET_MISSED, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}.get(verdict or "", exit_code)
+    what = _WORDS.get(exit_code or judged, "the build failed")
     return {"text": f"bardlet: {what}", "exit_code": exit_code, "verdict": verdict, "lines": list(lines)}
 
 

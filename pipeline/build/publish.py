@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
+from pipeline.build.schedule import Outcome, StageResult
 from pipeline.gate_checks import format_number
+from pipeline.layout import Layout
 
 Json = Mapping[str, Any]
-# Title of a table, and the ends of the budgets that stand in it.
-TABLES = {
-    "latency": ("p95_ms",),
-    "sizes": ("size_bytes", "params", "memory_bytes"),
-    "quality": ("fidelity_spearman", "int8_fidelity_drop", "recall_at_1_kept"),
-}
+# Title of a table, and the last parts of the budgets that stand in it; quality is whatever a task calls so.
+_TABLES = {"latency": ("p95_ms",), "sizes": ("size_bytes", "params", "memory_bytes")}
+_QUALITY = "quality"
 
 
 def tables(verdict: Json) -> dict[str, list[dict[str, str]]]:
@@ -20,7 +20,8 @@ def tables(verdict: Json) -> dict[str, list[dict[str, str]]]:
     for name, model in verdict["models"].items():
         for check in model["checks"]:
             key = check["budget"].rpartition(".")[2]
-            title = next((title for title, keys in TABLES.items() if key in keys), None)
+            quality = _QUALITY if f".{_QUALITY}." in check["budget"] else None
+            title = next((title for title, keys in _TABLES.items() if key in keys), quality)
             if title is not None:
                 found.setdefault(title, []).append(_row(name, key, check))
     return found
@@ -41,6 +42,20 @@ def _row(model: str, key: str, check: Json) -> dict[str, str]:
     }
 
 
+def stage_rows(results: Sequence[StageResult]) -> list[dict[str, str]]:
+    """What was not up to date: how it ended, how long it took, and why it ran."""
+    return [
+        {
+            "stage": result.name,
+            "outcome": str(result.outcome),
+            "seconds": f"{result.seconds:.1f}" if result.seconds else "-",
+            "why": result.message or "; ".join(result.reasons),
+        }
+        for result in results
+        if result.outcome is not Outcome.CACHED
+    ]
+
+
 def misses(verdict: Json) -> list[str]:
     """Messages of the checks that are no PASS, each after its model's name."""
     return [
@@ -51,17 +66,34 @@ def misses(verdict: Json) -> list[str]:
     ]
 
 
-def markdown(verdict: Json, links: Sequence[tuple[str, str]]) -> str:
-    """The verdict, what misses its budget, and where to read on.
+def links(layout: Layout, verdict: Json, pages: str | None) -> list[tuple[str, str | None]]:
+    """Texts and addresses of the report and the model cards that are there.
+
+    Args:
+        pages: where `pipeline.build.pages` serves the workspace; without it the text is the file's path and the
+            address None.
+    """
+    places = [("report", layout.report)]
+    places += [(f"model card of {name}", layout.model(name).release / "README.md") for name in verdict["models"]]
+    found = [(text, path) for text, path in places if path.exists()]
+    if pages is None:
+        return [(f"{text}: {path}", None) for text, path in found]
+    return [(text, f"{pages}/{quote(path.relative_to(layout.root).as_posix())}") for text, path in found]
+
+
+def markdown(verdict: Json, links: Sequence[tuple[str, str | None]]) -> str:
+    """The verdict, what misses its budget, what ships, and where to read on.
 
     Args:
         verdict: the content of verdict.json.
-        links: texts and addresses.
+        links: texts, and addresses where there are some.
     """
-    lines = [f"# {verdict['verdict']}", "", f"Measured on {verdict['host'].get('cpu', 'this machine')}.", ""]
+    lines = [f"# {verdict['verdict']}", ""]
     lines += [f"- {message}" for message in misses(verdict)] or ["All budgets are kept."]
+    lines += ["", "| model | verdict | ships |", "|---|---|---|"]
     for name, model in verdict["models"].items():
         chosen = ", ".join(f"{engine} {variant or 'nothing'}" for engine, variant in model["chosen"].items())
-        lines += ["", f"**{name}**: {model['verdict']}; ships {chosen}"]
-    lines += ["", *(f"[{text}]({address})  " for text, address in links)]
+        lines.append(f"| {name} | {model['verdict']} | {chosen} |")
+    lines += ["", *(f"- [{text}]({address})" if address else f"- {text}" for text, address in links)]
+    lines += ["", f"Measured on {verdict['host'].get('cpu', 'this machine')}."]
     return "\n".join(lines)

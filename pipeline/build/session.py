@@ -37,6 +37,7 @@ class Session:
         for needed, advice in (("dvc.yaml", "run this in its folder"), (".dvc", "`dvc init` makes it")):
             if not (root / needed).exists():
                 raise InputError(f"{root / needed} is missing: {advice}")
+        self.cancelled = False
         self._lock = _take(root / LOCK, tell)
         self._server = BuildServer(root, (self._lock,))
 
@@ -91,7 +92,8 @@ class Session:
         self._server.run({"do": "finish"}, lambda _: None)
 
     def cancel(self) -> None:
-        """End all stages."""
+        """End all stages; none starts any more."""
+        self.cancelled = True
         self._server.cancel()
 
     def __enter__(self) -> Self:

@@ -1,63 +1,53 @@
-"""The build as a Prefect flow, one task a stage; the only module that imports Prefect.
+"""The build as a Prefect flow, one task a stage.
 
 dvc.yaml owns the graph and DVC decides what runs. The flow shows it: what was up to date is Cached, what the run-cache
 had is Restored, and what failed or waits behind a failure says why. Without the decorators it builds the same.
 """
 
-import subprocess
+import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from prefect import flow, get_run_logger, task
-from prefect import serve as serve_deployments
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, runtime
 from prefect.client.schemas import State
-from prefect.deployments.runner import RunnerDeployment
+from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import MissingContextError, TerminationSignal
-from prefect.futures import PrefectFuture, wait
+from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
-from prefect.schedules import Cron
 from prefect.states import Cancelled, Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.types.entrypoint import EntrypointType
 
-from pipeline.build import loop
-from pipeline.build.notify import message, notify
-from pipeline.build.plan import Plan, PlannedStage
-from pipeline.build.publish import markdown, misses, tables
+from pipeline.build import ending, ephemeral, loop, pages
+from pipeline.build.plan import Plan
 from pipeline.build.request import Request
-from pipeline.build.schedule import GOOD, Outcome, Schedule, StageResult
+from pipeline.build.schedule import Schedule, StageResult
 from pipeline.build.session import Session
 from pipeline.build.slots import this_machine
-from pipeline.build.summary import exit_code, summarize
-from pipeline.errors import IntegrityError, StageError
-from pipeline.files import read_json
-from pipeline.history import append, entry
+from pipeline.build.summary import INTERRUPTED
+from pipeline.errors import BardletError, StageError
+from pipeline.flow import page
+from pipeline.flow.tasks import Tasks, log
+from pipeline.flow.watch import watch
 from pipeline.layout import Layout
 
+NAME = "build"
 _DELIVERY_SECONDS = 5
-# More than stages ever run at once: the schedule decides, not the pool.
-_THREADS = 32
 Tell = Callable[[str], None]
 
 
 @dataclass
 class _Prepared:
-    """A build that `bardlet build` has planned before Prefect was imported, and what became of it."""
+    """A build that `bardlet build` planned while Prefect was imported, and what becomes of it."""
 
     session: Session
     plan: Plan
     tell: Tell
-    results: list[StageResult]
+    results: list[StageResult] = field(default_factory=list)
 
 
-_prepared: list[_Prepared] = []
+_prepared: ContextVar[_Prepared | None] = ContextVar("prepared", default=None)
 
 
 def run(session: Session, plan: Plan, request: Request, tell: Tell) -> list[StageResult]:
@@ -66,33 +56,54 @@ def run(session: Session, plan: Plan, request: Request, tell: Tell) -> list[Stag
     Raises:
         KeyboardInterrupt: after all stages were ended.
     """
-    prepared = _Prepared(session, plan, tell, [])
-    _prepared.append(prepared)
+    prepared = _Prepared(session, plan, tell)
+    token = _prepared.set(prepared)
+    message: str | None = "it did not start"
     try:
-        ended = build(list(request.targets), request.jobs, list(request.models), request.force, return_state=True)
+        message = build(**parameters(request), return_state=True).message
     except TerminationSignal as signal:
         raise KeyboardInterrupt from signal
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
     finally:
+        _prepared.reset(token)
         # Both send in the background; a server that ends with the build would miss the rest.
         APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
         EventsWorker.drain_all(timeout=_DELIVERY_SECONDS)
     if len(prepared.results) < len(plan.stages):
-        raise StageError(f"the flow itself failed: {ended.message}")
+        raise StageError(f"the flow itself failed: {message}")
     return prepared.results
 
 
-_RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_THREADS)
+def parameters(request: Request, history: bool = False) -> dict[str, object]:
+    """A request as the parameters of the flow."""
+    return {
+        "targets": list(request.targets),
+        "jobs": request.jobs,
+        "models": list(request.models),
+        "force": request.force,
+        "pull": request.pull,
+        "push": request.push,
+        "history": history,
+    }
 
 
-@flow(
-    task_runner=_RUNNER,  # type: ignore[arg-type]  # Prefect declares a future of its own for each runner
-    persist_result=False,
-)
+def _run_name() -> str:
+    """What a run builds, as its name."""
+    given = runtime.flow_run.parameters
+    what = ", ".join(given.get("targets") or []) or "all stages"
+    models = ", ".join(given.get("models") or [])
+    return " ".join(filter(None, [what, f"of {models}" if models else "", "forced" if given.get("force") else ""]))
+
+
+@flow(name=NAME, flow_run_name=_run_name, persist_result=False)
 def build(
-    targets: Sequence[str] = (),
+    targets: list[str] | None = None,
     jobs: int | None = None,
-    models: Sequence[str] = (),
+    models: list[str] | None = None,
     force: bool = False,
+    pull: bool = True,
+    push: bool = False,
     history: bool = False,
 ) -> State[object]:
     """Build what is not up to date; the same result as `dvc repro`, in parallel.
@@ -102,134 +113,53 @@ def build(
         jobs: stages at once; none: one a core.
         models: only these models of the fleet; none: all.
         force: run stages that are up to date too.
+        pull: look for results in the shared cache before a stage runs.
+        push: send outputs and run-cache to the shared cache afterwards.
         history: append verdict and figures to artifacts/history.jsonl.
     """
+    request = Request(tuple(targets or ()), jobs, tuple(models or ()), force, pull, push)
     begin = time.monotonic()
     layout = Layout()
-    if _prepared:
-        prepared = _prepared.pop()
-        prepared.results.extend(_build(prepared.session, prepared.plan, jobs, force, prepared.tell))
-        results = prepared.results
-    else:
-        with Session(layout.root, _log) as session:
-            results = _build(session, session.plan(targets, models, force), jobs, force, lambda _: None)
-    seconds = time.monotonic() - begin
-    text, code = summarize(results, seconds), exit_code(results)
-    _log(text)
-    verdict = _read_verdict(layout)
-    judged = verdict is not None and any(result.name == "gate" and result.outcome in GOOD for result in results)
-    _publish(layout, verdict if judged else None)
-    if history:
-        append(layout.history, entry(verdict if judged else None, code, seconds, _commit(), datetime.now(UTC)))
-    if code:
-        lines = misses(verdict) if verdict is not None and judged else []
-        failed = [f"{result.name}: {result.message}" for result in results if result.outcome not in GOOD]
-        problem = notify(message(code, verdict["verdict"] if verdict and judged else None, lines or failed))
-        _log(problem or "")
-    return Failed(message=text) if code else Completed(message=text)
-
-
-def _build(session: Session, plan: Plan, jobs: int | None, force: bool, tell: Tell) -> list[StageResult]:
-    tasks = _Tasks()
+    prepared = _prepared.get()
+    results: list[StageResult] = []
+    problem = None
     try:
-        return loop.build(session, Schedule(plan, this_machine(jobs)), force, tasks.start, tell)
-    finally:
-        tasks.wait()
+        results = _build_prepared(prepared, request) if prepared else _build_here(layout.root, request)
+    except BardletError as error:
+        if prepared:
+            raise
+        problem = error
+    ended = ending.conclude(layout, results, problem, time.monotonic() - begin, history)
+    log(ended.text)
+    page.show(layout, ended, results, pages.address(layout.root))
+    if ended.exit_code == INTERRUPTED:
+        return Cancelled(message=ended.text)
+    return Failed(message=ended.text) if ended.exit_code else Completed(message=ended.text)
 
 
-def _read_verdict(layout: Layout) -> dict[str, Any] | None:
-    try:
-        verdict: dict[str, Any] = read_json(layout.verdict)
-    except IntegrityError:
-        return None
-    return verdict
+def _build_prepared(prepared: _Prepared, request: Request) -> list[StageResult]:
+    results = _build(prepared.session, prepared.plan, request, prepared.tell, with_parent=False)
+    prepared.results.extend(results)
+    return results
 
 
-def _publish(layout: Layout, verdict: dict[str, Any] | None) -> None:
-    """Show on the run's page what the gate judged."""
-    if verdict is None:
-        return
-    for title, rows in tables(verdict).items():
-        create_table_artifact(rows, key=title, description=f"{title} against budget")
-    places = [
-        ("report", layout.report),
-        *((f"{name}: model card", layout.model(name).release / "README.md") for name in verdict["models"]),
-    ]
-    links = [(text, path.resolve().as_uri()) for text, path in places if path.exists()]
-    create_markdown_artifact(markdown(verdict, links), key="verdict", description=f"gate: {verdict['verdict']}")
+def _build_here(root: Path, request: Request) -> list[StageResult]:
+    """Build as a run that a schedule or the UI started: what is told goes to the run's log."""
+    ephemeral.set_defaults(root, os.environ)
+    with Session(root, log) as session:
+        plan = session.plan(request.targets, request.models, request.force)
+        log(f"{len(plan.stages)} stages, {len(plan.cached())} up to date")
+        return _build(session, plan, request, lambda _: None, with_parent=True)
 
 
-def _commit() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip() or None
+def _build(session: Session, plan: Plan, request: Request, tell: Tell, with_parent: bool) -> list[StageResult]:
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    machine = this_machine(request.jobs)
 
+    def cancel(why: str) -> None:
+        tell(f"{why}: all stages are ended")
+        session.cancel()
 
-def serve(cron: str | None, timezone: str, request: Request) -> None:
-    """Run the deployment `nightly` of this workspace until interrupted: by schedule, and when the UI asks for it.
-
-    Args:
-        cron: when; None: only when asked.
-        timezone: of `cron`.
-        request: what a scheduled run builds.
-    """
-    parameters = {
-        "targets": list(request.targets),
-        "jobs": request.jobs,
-        "models": list(request.models),
-        "force": request.force,
-        "history": True,
-    }
-    deployment = build.to_deployment(
-        "nightly",
-        schedule=None if cron is None else Cron(cron, timezone=timezone),
-        parameters=parameters,
-        description="Builds what is not up to date and appends the verdict to artifacts/history.jsonl.",
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
-    # One at a time: a second build of the workspace would only wait.
-    assert isinstance(deployment, RunnerDeployment)  # no event loop runs here
-    serve_deployments(deployment, pause_on_shutdown=False, print_starting_message=False, limit=1)
-
-
-class _Tasks:
-    """Shows stages as tasks that are named like them."""
-
-    def __init__(self) -> None:
-        self._futures: dict[str, PrefectFuture[Any]] = {}
-
-    def start(self, stage: PlannedStage, after: Sequence[str], work: loop.Work) -> None:
-        """Have the work of a stage done as a task, drawn behind those upstream tasks that ended well.
-
-        Behind a failed one Prefect would not start it, and it could not say why it is skipped.
-        """
-
-        @task(name=stage.name, task_run_name=stage.name, cache_policy=NO_CACHE, persist_result=False)
-        def show() -> State[object]:
-            return state(work(_log))
-
-        before = [self._futures[name] for name in after]
-        self._futures[stage.name] = show.submit(wait_for=before, return_state=False)
-
-    def wait(self) -> None:
-        """Wait until all tasks have ended."""
-        wait(list(self._futures.values()))
-
-
-def state(result: StageResult) -> State[object]:
-    """The state that shows how a stage ended."""
-    why = result.message or "; ".join(result.reasons) or "up to date"
-    match result.outcome:
-        case Outcome.BUILT:
-            return Completed(message=why)
-        case Outcome.CACHED | Outcome.RESTORED:
-            return Completed(name=result.outcome.capitalize(), message=why)
-        case Outcome.FAILED:
-            return Failed(message=why)
-        case Outcome.SKIPPED | Outcome.CANCELLED:
-            return Cancelled(name=result.outcome.capitalize(), message=why)
-
-
-def _log(text: str) -> None:
-    with suppress(MissingContextError):
-        if text:
-            get_run_logger().info(text)
+    with watch(context.flow_run.id, cancel, with_parent), Tasks(machine.jobs) as tasks:
+        return loop.build(session, Schedule(plan, machine), request.force, tasks.start, tell)
