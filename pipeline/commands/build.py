@@ -40,8 +40,7 @@ def build(
     ephemeral.set_defaults(root, os.environ)
     with Session(root, _tell) as session, ephemeral.server(root) as server:
         plan = session.plan(request.targets, request.models, request.force)
-        cached = len(plan.cached())
-        _tell(f"{len(plan.stages)} stages, {cached} up to date")
+        _tell(plan.summary())
         for name, why in plan.left_out.items():
             _tell(f"left out: {name} ({why})")
         os.environ["PREFECT_API_URL"] = server.api

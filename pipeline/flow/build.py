@@ -148,7 +148,7 @@ def _build_here(root: Path, request: Request) -> list[StageResult]:
     ephemeral.set_defaults(root, os.environ)
     with Session(root, log) as session:
         plan = session.plan(request.targets, request.models, request.force)
-        log(f"{len(plan.stages)} stages, {len(plan.cached())} up to date")
+        log(plan.summary())
         return _build(session, plan, request, lambda _: None, with_parent=True)
 
 

@@ -1,5 +1,6 @@
 """Stages as tasks of a flow run."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -8,7 +9,7 @@ from typing import Any, Self
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
-from prefect.exceptions import MissingContextError
+from prefect.exceptions import CancelledRun, FailedRun, MissingContextError
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -68,3 +69,12 @@ def log(text: str) -> None:
     """A line into the log of the task, or of the flow, that runs here."""
     with suppress(MissingContextError):
         get_run_logger().info(text)
+
+
+def _says_more(record: logging.LogRecord) -> bool:
+    """Whether a record is more than Prefect's traceback of a stage or build that failed and has said why."""
+    return not record.exc_info or record.exc_info[0] not in (None, FailedRun, CancelledRun)
+
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_says_more)
