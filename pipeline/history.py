@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# The budgets whose observed numbers are kept, for the variant that ships.
-_KEPT = ("p95_ms", "size_bytes", "memory_bytes", "fidelity_spearman", "recall_at_1_kept")
+# The budgets whose observed numbers are kept, for the variant that ships: these, and whatever a task calls quality.
+_KEPT = ("p95_ms", "size_bytes", "memory_bytes")
+_QUALITY = ".quality."
 
 Json = Mapping[str, Any]
 
@@ -39,7 +40,8 @@ def _figures(model: Json) -> dict[str, dict[str, float]]:
     engines: dict[str, dict[str, float]] = {}
     for check in model["checks"]:
         key = check["budget"].rpartition(".")[2]
-        if check["engine"] and key in _KEPT and check["observed"] is not None:
+        kept = key in _KEPT or _QUALITY in check["budget"]
+        if check["engine"] and kept and check["observed"] is not None:
             engines.setdefault(check["engine"], {})[key] = check["observed"]
     return engines
 

@@ -58,6 +58,11 @@ def lasting_server(root: Path) -> str | None:
     return None
 
 
+def api_of(host: str, port: int) -> str:
+    """The address of the API of a server on this machine."""
+    return f"http://{'127.0.0.1' if host == ANY else host}:{port}/api"
+
+
 def is_healthy(api: str) -> bool:
     """Whether a Prefect server answers at `api`."""
     try:
@@ -153,7 +158,7 @@ def _start(root: Path, host: str, port: int, settings: Mapping[str, str]) -> Ser
         start_new_session=True,
         preexec_fn=lambda: processes.die_with_parent(parent),
     )
-    return Server(f"http://{'127.0.0.1' if host == ANY else host}:{port}/api", process)
+    return Server(api_of(host, port), process)
 
 
 def free_port() -> int:

@@ -32,9 +32,7 @@ def serve(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages at once; default: one a core.")
     ] = None,
-    push: Annotated[
-        bool, typer.Option("--push", help="Share what a nightly run built.")
-    ] = False,
+    push: Annotated[bool, typer.Option("--push", help="Share what a nightly run built.")] = False,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the UI listens.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=1, max=65534, metavar="PORT", help="Of the UI; report and cards have the next.")
@@ -53,16 +51,17 @@ def serve(
     ephemeral.set_defaults(root, os.environ)
     with ExitStack() as stack:
         stack.enter_context(_only_one(root))
-        stack.enter_context(_pages(root, host, port + 1))
-        server = stack.enter_context(_server(root, host, port))
-        os.environ["PREFECT_API_URL"] = server.api
+        named = os.environ.get("PREFECT_API_URL")
+        # Prefect reads it when it is imported.
+        api = os.environ["PREFECT_API_URL"] = named or ephemeral.api_of(host, port)
         flow = import_module("pipeline.flow.serve")
-        server.wait()
-        ephemeral.note_of(root).write_text(server.api, encoding="utf-8")
+        schedule = None if cron == OFF else flow.schedule(cron, timezone)
+        stack.enter_context(_pages(root, host, port + 1))
+        if not named:
+            stack.enter_context(_server(root, host, port))
         when = "only when asked" if cron == OFF else f"at '{cron}' {timezone}"
-        ui = server.api.removesuffix("/api")
-        print(f"serve: {ui} shows the builds; `nightly` runs {when}; Ctrl-C ends it", file=sys.stderr, flush=True)
-        flow.serve(None if cron == OFF else cron, timezone, Request(tuple(stages or ()), jobs, push=push))
+        print(f"serve: {_ui(api)} shows the builds; `nightly` runs {when}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        flow.serve(schedule, Request(tuple(stages or ()), jobs, push=push))
     print("serve: ended", file=sys.stderr)
 
 
@@ -101,15 +100,17 @@ def _pages(root: Path, host: str, port: int) -> Iterator[None]:
 
 
 @contextmanager
-def _server(root: Path, host: str, port: int) -> Iterator[ephemeral.Server]:
-    """The server that the user named, or one of this workspace's own."""
-    named = os.environ.get("PREFECT_API_URL")
-    if named:
-        yield ephemeral.Server(named, None)
-        return
+def _server(root: Path, host: str, port: int) -> Iterator[None]:
+    """A server of this workspace, which its builds find."""
     server = ephemeral.start_lasting(root, host, port)
     try:
-        yield server
+        server.wait()
+        ephemeral.note_of(root).write_text(server.api, encoding="utf-8")
+        yield
     finally:
         ephemeral.note_of(root).unlink(missing_ok=True)
         server.stop()
+
+
+def _ui(api: str) -> str:
+    return api.rstrip("/").removesuffix("/api")

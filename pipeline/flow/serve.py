@@ -16,22 +16,18 @@ NAME = "nightly"
 _DESCRIPTION = "Builds what is not up to date and appends the verdict to artifacts/history.jsonl."
 
 
-def serve(cron: str | None, timezone: str, request: Request) -> None:
+def serve(schedule: Schedule | None, request: Request) -> None:
     """Run the deployment of this workspace by schedule and when the UI asks for it, until SIGINT or SIGTERM.
 
     A build that runs then is cancelled.
 
     Args:
-        cron: when; None: only when asked.
-        timezone: of `cron`.
+        schedule: when; None: only when asked.
         request: what a run builds.
-
-    Raises:
-        InputError: `cron` is none.
     """
     deployment = build.to_deployment(
         NAME,
-        schedule=_schedule(cron, timezone),
+        schedule=schedule,
         parameters=parameters(request, history=True),
         description=_DESCRIPTION,
         tags=[NAME],
@@ -59,9 +55,12 @@ async def _run(deployment: RunnerDeployment) -> None:
     await running
 
 
-def _schedule(cron: str | None, timezone: str) -> Schedule | None:
-    if cron is None:
-        return None
+def schedule(cron: str, timezone: str) -> Schedule:
+    """When a nightly build runs.
+
+    Raises:
+        InputError: `cron` is none.
+    """
     try:
         return Cron(cron, timezone=timezone)
     except ValueError as error:
