@@ -37,6 +37,8 @@ def set_defaults(root: Path, environment: MutableMapping[str, str]) -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
+        # Seconds until a run that was asked for in the UI starts.
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",
     }
     for name, value in defaults.items():
         environment.setdefault(name, value)
