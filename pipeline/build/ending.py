@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 from pipeline import history
@@ -32,6 +33,13 @@ class Ending:
     exit_code: int
     verdict: dict[str, Any] | None
 
+    @property
+    def headline(self) -> str:
+        """The whole in one line."""
+        total = next(line for line in self.text.splitlines() if line.startswith("build: "))
+        judged = f"; the gate says {self.verdict['verdict']}" if self.verdict else ""
+        return total.removeprefix("build: ") + judged
+
 
 def conclude(
     layout: Layout, results: Sequence[StageResult], problem: BardletError | None, seconds: float, keep: bool
@@ -49,9 +57,10 @@ def conclude(
     text = f"build: {problem}" if problem else summarize(results, seconds)
     verdict = _verdict(layout, results)
     judged = verdict["verdict"] if verdict else None
-    lines = []
+    lines: list[str | None] = []
     if keep and code != INTERRUPTED:
         history.append(layout.history, history.entry(verdict, code, seconds, _commit(), datetime.now(UTC)))
+        lines.append(_report(layout) if verdict else None)
     if code != INTERRUPTED and (code or judged not in (None, "PASS")):
         failed = [f"{result.name}: {result.message}" for result in results if result.outcome not in GOOD]
         reasons = [str(problem)] if problem else (misses(verdict) if verdict else []) or failed
@@ -68,6 +77,17 @@ def _verdict(layout: Layout, results: Sequence[StageResult]) -> dict[str, Any] |
     except IntegrityError:
         return None
     return verdict
+
+
+def _report(layout: Layout) -> str | None:
+    """Draw the report anew, with this build in its history; returns what went wrong with it."""
+    # A build without history needs none of what this imports.
+    page = import_module("pipeline.report.page")
+    try:
+        page.write(layout, layout.report)
+    except BardletError as error:
+        return f"report: {error}"
+    return None
 
 
 def _commit() -> str | None:

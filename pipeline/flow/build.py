@@ -133,8 +133,8 @@ def build(
     log(ended.text)
     page.show(layout, ended, results, pages.address(layout.root))
     if ended.exit_code == INTERRUPTED:
-        return Cancelled(message=ended.text)
-    return Failed(message=ended.text) if ended.exit_code else Completed(message=ended.text)
+        return Cancelled(message=ended.headline)
+    return Failed(message=ended.headline) if ended.exit_code else Completed(message=ended.headline)
 
 
 def _build_prepared(prepared: _Prepared, request: Request) -> list[StageResult]:

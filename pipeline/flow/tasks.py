@@ -26,6 +26,7 @@ class Tasks:
         """`jobs` stages run at once; two more threads show what needs no process."""
         self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=jobs + 2)
         self._futures: dict[str, PrefectFuture[Any]] = {}
+        self._before: dict[str, set[str]] = {}
 
     def start(self, stage: PlannedStage, after: Sequence[str], work: Work) -> None:
         """Have the work of a stage done as a task, drawn behind those upstream tasks that ended well.
@@ -37,8 +38,11 @@ class Tasks:
         def show() -> State[object]:
             return state(work(log))
 
-        before = [self._futures[name] for name in after]
-        self._futures[stage.name] = self._runner.submit(show, {}, before)
+        further = set().union(*(self._before[name] for name in after))
+        self._before[stage.name] = further.union(after)
+        # An arrow for each file would hide the graph: what stands behind another arrow gets none.
+        arrows = [self._futures[name] for name in after if name not in further]
+        self._futures[stage.name] = self._runner.submit(show, {}, arrows)
 
     def __enter__(self) -> Self:
         self._runner.__enter__()
@@ -72,8 +76,13 @@ def log(text: str) -> None:
 
 
 def _says_more(record: logging.LogRecord) -> bool:
-    """Whether a record is more than Prefect's traceback of a stage or build that failed and has said why."""
-    return not record.exc_info or record.exc_info[0] not in (None, FailedRun, CancelledRun)
+    """Whether a record says what nothing else does.
+
+    Prefect logs a traceback of what failed and has said why, and a line for each stage that was up to date.
+    """
+    if record.exc_info and record.exc_info[0] in (None, FailedRun, CancelledRun):
+        return False
+    return not record.getMessage().startswith("Finished in state Cached(")
 
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
