@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from pipeline.build.client import BuildServer, JobResult
 from pipeline.build.plan import Plan, PlannedStage, only_models, read_plan
-from pipeline.build.schedule import Outcome, StageResult
+from pipeline.build.schedule import GOOD, Outcome, StageResult
+from pipeline.build.sharing import SharedCache
 from pipeline.errors import ExitCode, InputError, StageError
 
 LOCK = Path(".dvc/tmp/bardlet/build.lock")
@@ -39,6 +40,11 @@ class Session:
                 raise InputError(f"{root / needed} is missing: {advice}")
         self._lock = _take(root / LOCK, tell)
         self._server = BuildServer(root, (self._lock,))
+        self._shared = SharedCache(self._server, tell)
+
+    def share(self) -> None:
+        """From now on look into the shared cache before a stage runs."""
+        self._shared.look()
 
     def plan(self, targets: Sequence[str], models: Sequence[str], force: bool) -> Plan:
         """What `targets` need; see `pipeline.build.plan`.
@@ -71,11 +77,14 @@ class Session:
             elif "why" in message:
                 reasons.extend(message["why"])
                 why(message["why"])
+            elif "shared" in message:
+                self._shared.give_up(message["shared"])
 
         job = {
             "do": "stage",
             "stage": stage.name,
             "force": force,
+            "pull": not force and self._shared.ready(),
             "lock_order": {path: list(order) for path, order in plan.lock_order.items()},
             "time_limit_s": stage.needs.time_limit_s,
         }
@@ -89,6 +98,14 @@ class Session:
     def finish(self) -> None:
         """Everything that was planned is built."""
         self._server.run({"do": "finish"}, lambda _: None)
+
+    def push(self, results: Sequence[StageResult]) -> str:
+        """Send what stages left, and their entries of the run-cache, to the shared cache; returns what was sent.
+
+        Raises:
+            StageError: not all of it arrived.
+        """
+        return self._shared.push([result.name for result in results if result.outcome in GOOD])
 
     def cancel(self) -> None:
         """End all stages."""
