@@ -42,9 +42,10 @@ class Session:
         self._server = BuildServer(root, (self._lock,))
         self._shared = SharedCache(self._server, tell)
 
-    def share(self) -> None:
-        """From now on look into the shared cache before a stage runs."""
-        self._shared.look()
+    def share(self, plan: Plan) -> None:
+        """Look into the shared cache before a stage of the plan runs."""
+        if len(plan.cached()) < len(plan.stages):
+            self._shared.look()
 
     def plan(self, targets: Sequence[str], models: Sequence[str], force: bool) -> Plan:
         """What `targets` need; see `pipeline.build.plan`.

@@ -44,7 +44,7 @@ class Traffic:
         return Traffic(self.files + other.files, self.size_bytes + other.size_bytes)
 
     def __str__(self) -> str:
-        return f"{self.files} {'file' if self.files == 1 else 'files'}, {self.size_bytes / 1e6:,.1f} MB"
+        return f"{self.files} {'file' if self.files == 1 else 'files'}, {show_bytes(self.size_bytes)}"
 
 
 class Remote:
@@ -206,6 +206,11 @@ def read_entry(key: str, name: str, text: bytes) -> dict[str, Any] | None:
         # Whatever is wrong with it, it is no entry.
         return None
     return entry if genuine else None
+
+
+def show_bytes(count: int) -> str:
+    """A size as a person reads it."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def describe(error: BaseException) -> str:

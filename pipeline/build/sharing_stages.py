@@ -18,7 +18,16 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from pipeline.build.repository import locked, open_repo
-from pipeline.build.sharing_remote import HASH, AbsentError, Remote, RemoteError, Traffic, default_remote, read_entry
+from pipeline.build.sharing_remote import (
+    HASH,
+    AbsentError,
+    Remote,
+    RemoteError,
+    Traffic,
+    default_remote,
+    read_entry,
+    show_bytes,
+)
 
 Say = Callable[[Mapping[str, Any]], None]
 Entry = Mapping[str, Any]
@@ -105,6 +114,9 @@ def _bring(repo: Any, entry: Entry, remote: Remote, say: Say) -> Traffic | None:
     tops = _objects(entry)
     if tops is None:
         return None
+    if set(tops) - remote.have(list(tops)):
+        size = show_bytes(sum(out.get("size") or 0 for out in entry["outs"]))
+        say({"log": f"fetching {', '.join(sorted(tops.values()))} ({size}) from {remote.name}"})
     try:
         came = remote.get({oid: path for oid, path in tops.items() if oid.endswith(".dir")})
         came += remote.get(_with_contents(repo, tops))
@@ -196,4 +208,7 @@ def _sending(repo: Any, stage: Any) -> _Sending:
 
 
 def _outputs(outs: Sequence[Any]) -> Entry:
-    return {"outs": [{"path": out.def_path, "hash": out.hash_name, HASH: out.hash_info.value} for out in outs]}
+    def describe(out: Any) -> dict[str, Any]:
+        return {"path": out.def_path, "hash": out.hash_name, HASH: out.hash_info.value, "size": out.meta.size}
+
+    return {"outs": [describe(out) for out in outs]}

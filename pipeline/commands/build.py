@@ -47,8 +47,8 @@ def build(
     with Session(root, _tell) as session, ephemeral.server(root) as server:
         plan = session.plan(request.targets, request.models, request.force)
         cached = len(plan.cached())
-        if request.pull and cached < len(plan.stages):
-            session.share()
+        if request.pull:
+            session.share(plan)
         _tell(f"{len(plan.stages)} stages, {cached} up to date")
         for name, why in plan.left_out.items():
             _tell(f"left out: {name} ({why})")

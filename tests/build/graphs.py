@@ -70,6 +70,14 @@ def write(
     return root
 
 
+def add_remote(root: Path, url: object, **settings: str) -> Path:
+    """Make `url` the shared cache of a workspace."""
+    lines = "".join(f"    {name} = {value}\n" for name, value in {"url": url, "verify": "true", **settings}.items())
+    with (root / ".dvc/config").open("a") as config:
+        config.write(f"    remote = shared\n['remote \"shared\"']\n{lines}")
+    return root
+
+
 def random_graph(seed: int, most: int) -> dict[str, Sequence[str]]:
     """Up to `most` stages in an order that is not that of their dependencies."""
     chosen = random.Random(seed)
@@ -95,6 +103,8 @@ def build(
     models: Sequence[str] = (),
     jobs: int = 4,
     force: bool = False,
+    pull: bool = True,
+    push: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, StageResult], list[str]]:
     """Build without Prefect; returns the results by stage and what was told."""
@@ -110,7 +120,11 @@ def build(
     with Session(root, hear) as session:
         plan = session.plan(targets, models, force)
         schedule = Schedule(plan, Machine(jobs=jobs, cores=4, memory_gb=8))
+        if pull:
+            session.share(plan)
         results = loop.build(session, schedule, force, start, hear)
+        if push:
+            hear(session.push(results))
     return {result.name: result for result in results}, told
 
 
