@@ -22,6 +22,7 @@ from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import relpath
 from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 
@@ -240,6 +241,9 @@ def _record(repo: Any, stage: Any, lock_order: Mapping[str, Sequence[str]]) -> N
     path = _lock_path(stage)
     if path is None:
         stage.dump(update_pipeline=False)
+        return
+    if _recorded(stage) == to_single_stage_lockfile(stage):
+        # A restored stage, most often; ruamel takes a second for a dvc.lock of 100 kB, and others wait for the lock.
         return
     lock = Path(path)
     state = Path(repo.tmp_dir) / STATE
