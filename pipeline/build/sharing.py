@@ -67,6 +67,9 @@ class SharedCache:
             return self.give_up(str(error))
         if done.stopped == "time limit":
             return self.give_up(f"no answer within {ENOUGH_SECONDS} s")
+        if done.stopped is not None:
+            self._usable = False
+            return None
         if done.answer is None:
             return self.give_up((done.error or {}).get("error", "its process ended"))
         state = done.answer["state"]

@@ -6,12 +6,14 @@ pull the whole run-cache. These ask for what one stage needs, one request an obj
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dvc.cachemgr import CacheManager
+from dvc.config import Config
 from dvc.fs import get_cloud_fs
 from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
 from dvc.stage.cache import _get_cache_hash
@@ -23,6 +25,7 @@ RUNS = "runs"
 # A cache that is out of reach must not hold a build up; a remote's own `connect_timeout` and `read_timeout` win.
 _TIMEOUTS_S = {"connect_timeout": 4, "read_timeout": 30}
 _ATTEMPTS = "2"
+_S3_MODULES = ("dvc_s3", "s3fs")
 
 
 class RemoteError(Exception):
@@ -181,6 +184,15 @@ class Remote:
                 return False
             self._fs.put_file(path, there)
         return True
+
+
+def preload() -> None:
+    """Import what the default remote needs before workers are forked: S3 takes most of a second."""
+    with suppress(Exception):
+        config = Config.from_cwd(validate=False)
+        url = config["remote"][config["core"]["remote"]]["url"]
+        for name in _S3_MODULES if url.startswith("s3://") else ():
+            import_module(name)
 
 
 def default_remote(repo: Any) -> Remote | None:

@@ -17,6 +17,21 @@ from pipeline.build.summary import exit_code
 
 ROOT = Path(__file__).parents[2]
 CLI = "import sys; sys.argv[0] = 'bardlet'; from pipeline.cli import main; sys.exit(main())"
+# A measurement on one machine, as in this repository's dvc.yaml.
+MEASUREMENT = """  host:
+    cmd: cat fingerprint > host.json
+    deps: [params.yaml]
+    outs: [{{host.json: {{cache: false}}}}]
+    always_changed: true
+  benchmark:
+    cmd: cat host.json {outputs} > results
+    deps: [host.json, {outputs_listed}]
+    outs: [results]
+  gate:
+    cmd: wc -c results > verdict
+    deps: [results]
+    outs: [verdict]
+"""
 # One output of a stage is its name, the stages before it and a parameter.
 STAGE = """  {name}:
     cmd: {command}
@@ -67,6 +82,15 @@ def write(
     (root / ".dvc").mkdir()
     (root / ".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
     (root / ".dvc/.gitignore").write_text("/tmp\n/cache\n")
+    return root
+
+
+def add_measurement(root: Path, names: Sequence[str], machine: str) -> Path:
+    """Have the outputs of these stages measured, and judged, on a machine with this fingerprint."""
+    outputs = [f"{name}.txt" for name in names]
+    with (root / "dvc.yaml").open("a") as file:
+        file.write(MEASUREMENT.format(outputs=" ".join(outputs), outputs_listed=", ".join(outputs)))
+    (root / "fingerprint").write_text(machine)
     return root
 
 
