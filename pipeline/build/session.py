@@ -75,7 +75,7 @@ class Session:
         def listen(message: Mapping[str, Any]) -> None:
             if "log" in message:
                 log(message["log"])
-            elif "why" in message:
+            elif "why" in message and not reasons:
                 reasons.extend(message["why"])
                 why(message["why"])
             elif "shared" in message:

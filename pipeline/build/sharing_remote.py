@@ -4,32 +4,21 @@ DVC's own functions for this hold its lock while they transfer, take the remote'
 pull the whole run-cache. These ask for what one stage needs, one request an object.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dvc.cachemgr import CacheManager
-from dvc.config import Config
-from dvc.fs import get_cloud_fs
 from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
 from dvc.stage.cache import _get_cache_hash
 from dvc.utils.serialize import parse_yaml
 from dvc_data.hashfile.db import get_odb
 
+from pipeline.build.sharing_storage import RemoteError, describe, open_storage, show_bytes, trouble
+
 HASH = "md5"
 RUNS = "runs"
-# A cache that is out of reach must not hold a build up; a remote's own `connect_timeout` and `read_timeout` win.
-_TIMEOUTS_S = {"connect_timeout": 4, "read_timeout": 30}
-_ATTEMPTS = "2"
-_S3_MODULES = ("dvc_s3", "s3fs")
-
-
-class RemoteError(Exception):
-    """The shared cache cannot be used: out of reach, or it refuses us."""
 
 
 class AbsentError(Exception):
@@ -57,14 +46,9 @@ class Remote:
         config = repo.config["remote"].get(name)
         if config is None:
             raise RemoteError(f"core.remote names '{name}', which .dvc/config does not declare")
-        with _trouble(f"remote '{name}'"):
-            kind, settings, root = get_cloud_fs(repo.config, name=name)
-            s3 = kind.protocol == "s3"
-            fs = kind(**{**(_TIMEOUTS_S if s3 else {}), **settings})
-            if s3:
-                _connect(fs)
+        fs, root, settings = open_storage(repo.config, name)
         self.name = name
-        self.where = str(root) if kind.protocol == "local" else fs.unstrip_protocol(root)
+        self.where = str(root) if fs.protocol == "local" else fs.unstrip_protocol(root)
         self._fs, self._root = fs, root
         self._odb = get_odb(fs, fs.join(root, CacheManager.FILES_DIR, HASH), hash_name=HASH, **settings)
         self._cache = repo.cache.local
@@ -75,7 +59,7 @@ class Remote:
         Raises:
             RemoteError: it is out of reach or refuses us.
         """
-        with _trouble(self.where):
+        with trouble(self.where):
             try:
                 return not self._fs.ls(self._root, detail=False)
             except FileNotFoundError:
@@ -138,12 +122,12 @@ class Remote:
         Raises:
             RemoteError: at least one did not arrive.
         """
-        with _trouble(self.where):
+        with trouble(self.where):
             present = set(self._odb.oids_exist(list(oids)))
         missing = sorted(set(oids) - present, key=lambda oid: (oid.endswith(".dir"), oid))
         for batch in ([oid for oid in missing if oid.endswith(".dir") is folder] for folder in (False, True)):
             errors: dict[str, BaseException] = {}
-            with _trouble(self.where):
+            with trouble(self.where):
                 places = [self._cache.oid_to_path(oid) for oid in batch]
                 if batch:
                     self._odb.add(
@@ -160,13 +144,13 @@ class Remote:
             RemoteError: it is out of reach or refuses us.
         """
         folder = self._fs.join(self._root, RUNS, key[:2], key)
-        with _trouble(self.where):
+        with trouble(self.where):
             try:
                 paths = sorted(self._fs.find(folder))
             except FileNotFoundError:
                 return
         for path in paths:
-            with _trouble(self.where), self._fs.open(path, "rb") as stream:
+            with trouble(self.where), self._fs.open(path, "rb") as stream:
                 text = stream.read()
             entry = read_entry(key, self._fs.name(path), text)
             if entry is not None:
@@ -179,20 +163,11 @@ class Remote:
             RemoteError: it did not arrive.
         """
         there = self._fs.join(self._root, RUNS, key[:2], key, name)
-        with _trouble(self.where):
+        with trouble(self.where):
             if self._fs.exists(there):
                 return False
             self._fs.put_file(path, there)
         return True
-
-
-def preload() -> None:
-    """Import what the default remote needs before workers are forked: S3 takes most of a second."""
-    with suppress(Exception):
-        config = Config.from_cwd(validate=False)
-        url = config["remote"][config["core"]["remote"]]["url"]
-        for name in _S3_MODULES if url.startswith("s3://") else ():
-            import_module(name)
 
 
 def default_remote(repo: Any) -> Remote | None:
@@ -218,37 +193,3 @@ def read_entry(key: str, name: str, text: bytes) -> dict[str, Any] | None:
         # Whatever is wrong with it, it is no entry.
         return None
     return entry if genuine else None
-
-
-def show_bytes(count: int) -> str:
-    """A size as a person reads it."""
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
-
-
-def describe(error: BaseException) -> str:
-    """An error of a storage library in one line."""
-    if isinstance(error, PermissionError):
-        return f"it refuses us: {error.strerror or error}"
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
-
-
-@contextmanager
-def _trouble(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (RemoteError, AbsentError):
-        raise
-    except Exception as error:
-        raise RemoteError(f"{where}: {describe(error)}") from error
-
-
-def _connect(fs: Any) -> None:
-    """Open the S3 client; it would try five times, each time for a minute."""
-    before = os.environ.get("AWS_MAX_ATTEMPTS")
-    os.environ["AWS_MAX_ATTEMPTS"] = before or _ATTEMPTS
-    try:
-        fs.fs.retries = int(_ATTEMPTS)
-    finally:
-        if before is None:
-            del os.environ["AWS_MAX_ATTEMPTS"]

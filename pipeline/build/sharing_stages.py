@@ -18,19 +18,12 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from pipeline.build.repository import locked, open_repo
-from pipeline.build.sharing_remote import (
-    HASH,
-    AbsentError,
-    Remote,
-    RemoteError,
-    Traffic,
-    default_remote,
-    read_entry,
-    show_bytes,
-)
+from pipeline.build.sharing_remote import HASH, AbsentError, Remote, Traffic, default_remote, read_entry
+from pipeline.build.sharing_storage import RemoteError, describe, show_bytes
 
 Say = Callable[[Mapping[str, Any]], None]
 Entry = Mapping[str, Any]
+FROM_HERE = "from the cache of this clone"
 
 
 @dataclass(frozen=True)
@@ -58,6 +51,22 @@ def look(_: Mapping[str, Any], __: Say) -> dict[str, Any]:
             return {"state": "empty" if remote.is_empty() else "ready", "name": remote.name, "where": remote.where}
         except RemoteError as trouble:
             return {"state": "trouble", "why": str(trouble)}
+
+
+def fetch(repo: Any, question: Question, say: Say) -> str | None:
+    """Fetch what restores a stage; returns where it came from, in words, None if the stage has to be built.
+
+    Whatever goes wrong here is said and no error: the stage can be built.
+    """
+    try:
+        remote = default_remote(repo)
+        came = bring(repo, question, remote, say) if remote else None
+    except Exception as error:
+        say({"shared": describe(error)})
+        return None
+    if remote is None or came is None:
+        return None
+    return f"from {remote.name}, {came}" if came.files else FROM_HERE
 
 
 def ask(repo: Any, stage: Any) -> Question | None:

@@ -30,8 +30,7 @@ from pipeline.build import reasons
 from pipeline.build.lockfile import UnfinishedBuild, entries, in_order
 from pipeline.build.repository import STATE, locked, locked_repo, open_repo
 from pipeline.build.schedule import Outcome
-from pipeline.build.sharing_remote import RemoteError, default_remote
-from pipeline.build.sharing_stages import ask, bring, look, push
+from pipeline.build.sharing_stages import FROM_HERE, ask, fetch, look, push
 from pipeline.build.summary import stage_exit_code
 from pipeline.errors import ExitCode
 
@@ -93,16 +92,12 @@ def _bring(repo: Any, job: Mapping[str, Any], say: Say) -> str | None:
     """Look into the shared cache for a stage that has to run; returns what came from there, in words."""
     with locked(repo):
         stage = next(iter(repo.stage.collect(job["stage"])))
-        question = ask(repo, stage) if _reasons(stage) else None
+        why = _reasons(stage)
+        question = ask(repo, stage) if why else None
     if question is None:
         return None
-    try:
-        remote = default_remote(repo)
-        came = bring(repo, question, remote, say) if remote else None
-    except RemoteError as trouble:
-        say({"shared": str(trouble)})
-        return None
-    return f"from {remote.name}, {came}" if remote and came else None
+    say({"why": why})
+    return fetch(repo, question, say)
 
 
 def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None) -> dict[str, Any]:
@@ -127,7 +122,7 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None)
         return _failure(error)
     same = all(out.hash_info and out.hash_info == before[out.def_path] for out in stage.outs)
     if restored.heard:
-        return {"outcome": Outcome.RESTORED, "message": brought or "from the cache of this clone", "outs_same": same}
+        return {"outcome": Outcome.RESTORED, "message": brought or FROM_HERE, "outs_same": same}
     return {"outcome": Outcome.BUILT, "outs_same": same}
 
 

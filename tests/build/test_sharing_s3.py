@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ class S3:
         return body
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+@contextmanager
+def s3_server() -> Iterator[tuple[str, int]]:
+    """A server's address and PID."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -50,9 +52,17 @@ def server() -> Iterator[str]:
             break
     else:
         pytest.fail("the S3 server did not start")
-    yield f"http://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+    try:
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_server() as (url, _):
+        yield url
 
 
 @pytest.fixture
@@ -100,6 +110,20 @@ def test_s3_shares_what_was_built_and_refuses_what_was_tampered_with(s3: S3, tmp
     assert outcomes(results) == {"a": "restored", "b": "built", "x": "restored"}
     assert any(f"refused: s3://team/{victim} (of b.txt)" in line for line in told)
     assert (third / "b.txt").read_bytes() == recorded
+
+
+def test_s3_that_goes_away_during_a_build_costs_one_line(s3: S3, tmp_path: Path) -> None:
+    with s3_server() as (url, pid):
+        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+        client.create_bucket(Bucket=BUCKET)
+        client.put_object(Bucket=BUCKET, Key="bardlet/files/something", Body=b"")
+        root = clone(tmp_path / "first", url)
+        text = (root / "dvc.yaml").read_text()
+        (root / "dvc.yaml").write_text(text.replace("(echo a", f"kill -9 {pid} && (echo a"))
+        results, told = graphs.build(root, jobs=1)
+    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    [line] = [line for line in told if "shared cache" in line]
+    assert "is not used from here on: s3://team/bardlet: Could not connect" in line
 
 
 def test_dvc_itself_pulls_from_s3_what_bardlet_pushed(s3: S3, tmp_path: Path) -> None:
