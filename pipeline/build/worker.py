@@ -115,7 +115,9 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None)
             done = stage.reproduce(force=job["force"])
             if done is None:
                 return {"outcome": Outcome.CACHED, "outs_same": True}
-            _record(repo, stage, job["lock_order"])
+            # ruamel takes a second for a dvc.lock of 100 kB, and others wait for DVC's lock meanwhile.
+            if not restored.heard or _recorded(stage) != to_single_stage_lockfile(stage):
+                _record(repo, stage, job["lock_order"])
     except LockError:
         raise
     except DvcException as error:
@@ -236,9 +238,6 @@ def _record(repo: Any, stage: Any, lock_order: Mapping[str, Sequence[str]]) -> N
     path = _lock_path(stage)
     if path is None:
         stage.dump(update_pipeline=False)
-        return
-    if _recorded(stage) == to_single_stage_lockfile(stage):
-        # A restored stage, most often; ruamel takes a second for a dvc.lock of 100 kB, and others wait for the lock.
         return
     lock = Path(path)
     state = Path(repo.tmp_dir) / STATE

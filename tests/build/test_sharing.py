@@ -75,6 +75,7 @@ def test_dvc_repro_pull_restores_what_bardlet_pushed(first: Path, clone: Callabl
     assert (second / "dvc.lock").read_bytes() == (first / "dvc.lock").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_build_restores_what_dvc_push_sent(clone: Callable[[str], Path]) -> None:
     first, second = clone("first"), clone("second")
     graphs.repro(first)
@@ -89,6 +90,7 @@ def test_dvc_pull_brings_the_outputs_of_a_commit(first: Path, clone: Callable[[s
     assert [path.name for path in second.glob("*.txt")] == ["c.txt"]
 
 
+@pytest.mark.slow
 def test_what_was_recorded_without_being_built_is_pushed_with_its_entry(clone: Callable[[str], Path]) -> None:
     first, second = clone("first"), clone("second")
     graphs.repro(first)
@@ -113,6 +115,7 @@ def test_what_differs_is_built_and_the_rest_restored(first: Path, clone: Callabl
     assert outcomes(results) == {"a": "restored", "b": "built", "c": "built", "x": "restored"}
 
 
+@pytest.mark.slow
 def test_no_pull_and_force_build(first: Path, clone: Callable[[str], Path]) -> None:
     assert set(outcomes(graphs.build(clone("second"), pull=False)[0]).values()) == {Outcome.BUILT}
     assert set(outcomes(graphs.build(clone("third"), force=True)[0]).values()) == {Outcome.BUILT}
@@ -139,6 +142,7 @@ def test_a_cache_that_refuses_us_costs_one_line(first: Path, tmp_path: Path) -> 
         graphs.build(root, push=True)
 
 
+@pytest.mark.slow
 def test_a_remote_that_is_named_and_not_declared_is_said(tmp_path: Path) -> None:
     root = graphs.write(tmp_path / "first", CHAIN)
     with (root / ".dvc/config").open("a") as config:
@@ -192,6 +196,7 @@ def test_a_push_that_was_killed_leaves_a_cache_that_restores_what_arrived(
     assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {Outcome.RESTORED}
 
 
+@pytest.mark.slow
 def test_an_entry_whose_objects_are_gone_does_not_hide_another(clone: Callable[[str], Path], remote: Path) -> None:
     """A stage that is not deterministic has two results for one question; one of them was pushed in part."""
     first, second = clone("first"), clone("second")
@@ -207,6 +212,7 @@ def test_an_entry_whose_objects_are_gone_does_not_hide_another(clone: Callable[[
     assert (third / "x.txt").read_bytes() == (second / "x.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_pushes_at_once_leave_a_whole_cache(clone: Callable[[str], Path], remote: Path) -> None:
     roots = [clone(name) for name in ("first", "second")]
     for root in roots:
@@ -220,6 +226,7 @@ def test_two_pushes_at_once_leave_a_whole_cache(clone: Callable[[str], Path], re
     assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {Outcome.RESTORED}
 
 
+@pytest.mark.slow
 def test_a_push_that_is_interrupted_is_completed_by_the_next(clone: Callable[[str], Path], remote: Path) -> None:
     first = clone("first")
     graphs.repro(first)
@@ -237,7 +244,7 @@ def test_a_push_that_is_interrupted_is_completed_by_the_next(clone: Callable[[st
     assert set(outcomes(graphs.build(clone("second"))[0]).values()) == {Outcome.RESTORED}
 
 
-@pytest.mark.parametrize("with_lock", [False, True])
+@pytest.mark.parametrize("with_lock", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_measurement_is_restored_on_its_own_machine_alone(with_lock: bool, tmp_path: Path, remote: Path) -> None:
     def clone(name: str, machine: str) -> Path:
         root = graphs.write(tmp_path / name, {"export": ()})
@@ -254,6 +261,7 @@ def test_a_measurement_is_restored_on_its_own_machine_alone(with_lock: bool, tmp
         assert (root / "results").read_text().startswith(machine)
 
 
+@pytest.mark.slow
 def test_data_that_dvc_add_tracks_is_fetched(clone: Callable[[str], Path]) -> None:
     first, second = clone("first"), clone("second")
     (first / "raw.txt").write_text("data")

@@ -112,6 +112,7 @@ def test_s3_shares_what_was_built_and_refuses_what_was_tampered_with(s3: S3, tmp
     assert (third / "b.txt").read_bytes() == recorded
 
 
+@pytest.mark.slow
 def test_s3_that_goes_away_during_a_build_costs_one_line(s3: S3, tmp_path: Path) -> None:
     with s3_server() as (url, pid):
         client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
@@ -126,6 +127,7 @@ def test_s3_that_goes_away_during_a_build_costs_one_line(s3: S3, tmp_path: Path)
     assert "is not used from here on: s3://team/bardlet: Could not connect" in line
 
 
+@pytest.mark.slow
 def test_dvc_itself_pulls_from_s3_what_bardlet_pushed(s3: S3, tmp_path: Path) -> None:
     graphs.build(clone(tmp_path / "first", s3.url), push=True)
     second = clone(tmp_path / "second", s3.url)
@@ -135,6 +137,7 @@ def test_dvc_itself_pulls_from_s3_what_bardlet_pushed(s3: S3, tmp_path: Path) ->
     assert "Running stage" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
