@@ -211,7 +211,8 @@ def _reasons(stage: Any) -> list[str]:
         for dep in stage.deps:
             found += _dep_reasons(dep)
     for out in stage.outs:
-        found += [reasons.changed_path(path, word) for path, word in out.status().items()]
+        # Of what is neither here nor in the cache DVC says the latter; people miss the file.
+        found += [reasons.changed_path(path, word if out.exists else "deleted") for path, word in out.status().items()]
     return found
 
 
