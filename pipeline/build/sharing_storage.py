@@ -10,7 +10,7 @@ from dvc.config import Config
 from dvc.fs import get_cloud_fs
 
 # A cache that is out of reach must not hold a build up; a remote's own `connect_timeout` and `read_timeout` win.
-_TIMEOUTS_S = {"connect_timeout": 4, "read_timeout": 30}
+_TIMEOUTS_S = {"connect_timeout": 4, "read_timeout": 15}
 _ATTEMPTS = "2"
 _S3_MODULES = ("dvc_s3", "s3fs")
 

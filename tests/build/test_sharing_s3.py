@@ -1,6 +1,7 @@
 """The shared cache in S3, against a server that speaks its protocol and checks signatures."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,15 @@ def test_s3_shares_what_was_built_and_refuses_what_was_tampered_with(s3: S3, tmp
     assert outcomes(results) == {"a": "restored", "b": "built", "x": "restored"}
     assert any(f"refused: s3://team/{victim} (of b.txt)" in line for line in told)
     assert (third / "b.txt").read_bytes() == recorded
+
+
+@pytest.mark.slow
+def test_s3_that_never_answers_is_given_up(s3: S3, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        root = clone(tmp_path / "first", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        results, told = graphs.build(root)
+    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert "the shared cache is not used from here on: no answer within 10 s" in told
 
 
 @pytest.mark.slow
