@@ -106,7 +106,7 @@ class Remote:
         refused = [oid for oid in absent if oid not in errors]
         if refused:
             first = refused[0]
-            place = self._fs.unstrip_protocol(self._odb.oid_to_path(first))
+            place = self._odb.oid_to_path(first).replace(self._root, self.where, 1)
             more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
             raise AbsentError(
                 f"refused: {place} (of {wanted[first]}){more} is not what its name says: remove it there, "

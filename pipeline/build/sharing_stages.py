@@ -199,7 +199,7 @@ class _Sending:
 
 
 def _sending(repo: Any, stage: Any) -> _Sending:
-    cached = [out for out in stage.outs if out.use_cache and out.can_push and out.hash_info]
+    cached = [out for out in stage.outs if out.use_cache and out.can_push and out.hash_info and not out.remote]
     tops = _objects(_outputs(cached))
     cache = repo.cache.local
     if tops is None or set(tops) - set(cache.oids_exist(list(tops))):

@@ -196,6 +196,23 @@ def test_a_push_that_was_killed_leaves_a_cache_that_restores_what_arrived(
     assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {Outcome.RESTORED}
 
 
+def test_a_folder_of_which_a_file_is_lost_is_built(clone: Callable[[str], Path], remote: Path) -> None:
+    first, second = clone("first"), clone("second")
+    for root in (first, second):
+        text = (root / "dvc.yaml").read_text()
+        (root / "dvc.yaml").write_text(
+            text
+            + "  folder:\n    cmd: mkdir f && echo 1 > f/1 && echo 2 > f/2\n    deps: [params.yaml]\n    outs: [f]\n"
+        )
+    graphs.build(first, ["folder"], push=True)
+    [lost] = [path for path in objects(remote) if path.read_text() == "2\n"]
+    lost.unlink()
+    results, told = graphs.build(second, ["folder"], push=True)
+    assert outcomes(results) == {"folder": "built"}
+    assert any(f"not restored: {remote} lacks 1 of 3 objects of f/2" in line for line in told)
+    assert lost.exists()
+
+
 @pytest.mark.slow
 def test_an_entry_whose_objects_are_gone_does_not_hide_another(clone: Callable[[str], Path], remote: Path) -> None:
     """A stage that is not deterministic has two results for one question; one of them was pushed in part."""
