@@ -48,7 +48,7 @@ class Remote:
             raise RemoteError(f"core.remote names '{name}', which .dvc/config does not declare")
         fs, root, settings = open_storage(repo.config, name)
         self.name = name
-        self.where = str(root) if fs.protocol == "local" else fs.unstrip_protocol(root)
+        self.where = _short(root) if fs.protocol == "local" else fs.unstrip_protocol(root)
         self._fs, self._root = fs, root
         self._odb = get_odb(fs, fs.join(root, CacheManager.FILES_DIR, HASH), hash_name=HASH, **settings)
         self._cache = repo.cache.local
@@ -168,6 +168,11 @@ class Remote:
                 return False
             self._fs.put_file(path, there)
         return True
+
+
+def _short(path: str) -> str:
+    home = Path.home()
+    return f"~/{Path(path).relative_to(home)}" if Path(path).is_relative_to(home) else path
 
 
 def default_remote(repo: Any) -> Remote | None:
