@@ -279,6 +279,25 @@ def test_a_measurement_is_restored_on_its_own_machine_alone(with_lock: bool, tmp
 
 
 @pytest.mark.slow
+def test_the_command_pushes_restores_and_ends_with_5_where_a_push_fails(
+    clone: Callable[[str], Path], remote: Path, prefect_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
+    done = graphs.bardlet(clone("first"), "build", "--push")
+    assert (done.returncode, "4 built" in done.stdout) == (0, True)
+    second = clone("second")
+    done = graphs.bardlet(second, "build")
+    assert (done.returncode, "4 restored" in done.stdout) == (0, True)
+    assert "restored  a in " in done.stdout
+    assert "4 built" in graphs.bardlet(clone("third"), "build", "--no-pull").stdout
+    shutil.rmtree(remote)
+    remote.touch()
+    done = graphs.bardlet(second, "build", "--push")
+    assert (done.returncode, "4 cached" in done.stdout) == (5, True)
+    assert "bardlet: error: not everything was pushed: " in done.stderr
+
+
+@pytest.mark.slow
 def test_data_that_dvc_add_tracks_is_fetched(clone: Callable[[str], Path]) -> None:
     first, second = clone("first"), clone("second")
     (first / "raw.txt").write_text("data")
