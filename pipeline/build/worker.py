@@ -56,6 +56,7 @@ def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         _check_targets(repo, job["targets"])
         graph = get_active_graph(repo.index.graph)
         stages = plan_repro(graph, collect_stages(repo, targets))
+        _read_files_once(stages)
         unfinished = UnfinishedBuild(Path(repo.tmp_dir) / STATE / "unfinished.json")
         locks = {_lock_path(stage) for stage in stages} - {None}
         return {
@@ -169,6 +170,13 @@ def _check_targets(repo: Any, targets: Sequence[str]) -> None:
             close = get_close_matches(target, [*known, *groups], 1)
             hint = f"; did you mean '{close[0]}'?" if close else f"; stages are {', '.join(dict.fromkeys(groups))}"
             raise DvcException(f"no stage '{target}' in dvc.yaml{hint}") from (error if not close else None)
+
+
+def _read_files_once(stages: Sequence[Any]) -> None:
+    """Let all stages of a dvc.yaml share what was read; DVC parses dvc.yaml and dvc.lock anew for each of them."""
+    files: dict[str, Any] = {}
+    for stage in stages:
+        stage.dvcfile = files.setdefault(stage.path, stage.dvcfile)
 
 
 def _describe(stage: Any, upstream: Sequence[Any], force: bool) -> dict[str, Any]:
