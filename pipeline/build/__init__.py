@@ -6,6 +6,9 @@ slots.py      cores, memory and mutex of a stage: pure
 reasons.py    why a stage runs, in words: pure
 summary.py    how a build ended, in words and as an exit code: pure
 lockfile.py   the order of dvc.lock: pure
+repository.py DVC's repository, opened and locked
+sharing.py    the shared cache, as the build sees it
+sharing_stages.py, sharing_remote.py, sharing_storage.py   the shared cache, as a worker uses it
 worker.py     what DVC does in a process of its own: plan, reproduce one stage
 server.py     a process that has DVC imported and forks one supervisor a stage
 supervise.py  a supervisor: logs, time limit, and nothing left behind
