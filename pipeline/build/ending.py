@@ -49,12 +49,13 @@ def conclude(
     Args:
         layout: of the workspace.
         results: by stage, in serial order.
-        problem: why no stage ran at all.
+        problem: of the build itself, before its stages or after them.
         seconds: it took.
         keep: append it to the history.
     """
-    code = int(problem.exit_code) if problem else exit_code(results)
-    text = f"build: {problem}" if problem else summarize(results, seconds)
+    code = exit_code(results) or (int(problem.exit_code) if problem else 0)
+    told = [f"build: error: {problem}"] if problem else []
+    text = "\n".join([*told, *([summarize(results, seconds)] if results or not problem else [])])
     verdict = _verdict(layout, results)
     judged = verdict["verdict"] if verdict else None
     lines: list[str | None] = []
@@ -63,7 +64,7 @@ def conclude(
         lines.append(_report(layout) if verdict else None)
     if code != INTERRUPTED and (code or judged not in (None, "PASS")):
         failed = [f"{result.name}: {result.message}" for result in results if result.outcome not in GOOD]
-        reasons = [str(problem)] if problem else (misses(verdict) if verdict else []) or failed
+        reasons = (misses(verdict) if verdict else []) or failed or [str(problem)]
         lines.append(notify(message(code, judged, reasons)))
     return Ending("\n".join([text, *filter(None, lines)]), code, verdict)
 

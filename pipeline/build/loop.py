@@ -86,7 +86,9 @@ def _reproduce(
 
     result = StageResult(stage.name, Outcome.FAILED, message="the build itself failed", exit_code=ExitCode.BROKEN)
     try:
-        result = session.run(stage, schedule.plan, force, both, lambda why: both(f"runs: {'; '.join(why)}") if why else None)
+        result = session.run(
+            stage, schedule.plan, force, both, lambda why: both(f"runs: {'; '.join(why)}") if why else None
+        )
         if result.outcome is not Outcome.BUILT:
             both(": ".join(filter(None, [result.outcome, result.message])))
     finally:

@@ -121,14 +121,10 @@ def build(
     begin = time.monotonic()
     layout = Layout()
     prepared = _prepared.get()
-    results: list[StageResult] = []
-    problem = None
-    try:
-        results = _build_prepared(prepared, request) if prepared else _build_here(layout.root, request)
-    except BardletError as error:
-        if prepared:
-            raise
-        problem = error
+    if prepared:
+        results, problem = _build_prepared(prepared, request), None
+    else:
+        results, problem = _build_here(layout.root, request)
     ended = ending.conclude(layout, results, problem, time.monotonic() - begin, history)
     log(ended.text)
     page.show(layout, ended, results, pages.address(layout.root))
@@ -143,13 +139,22 @@ def _build_prepared(prepared: _Prepared, request: Request) -> list[StageResult]:
     return results
 
 
-def _build_here(root: Path, request: Request) -> list[StageResult]:
-    """Build as a run that a schedule or the UI started: what is told goes to the run's log."""
+def _build_here(root: Path, request: Request) -> tuple[list[StageResult], BardletError | None]:
+    """Build as a run that a schedule or the UI started, and share it; what is told goes to the run's log."""
     ephemeral.set_defaults(root, os.environ)
-    with Session(root, log) as session:
-        plan = session.plan(request.targets, request.models, request.force)
-        log(plan.summary())
-        return _build(session, plan, request, lambda _: None, with_parent=True)
+    results: list[StageResult] = []
+    try:
+        with Session(root, log) as session:
+            plan = session.plan(request.targets, request.models, request.force)
+            if request.pull:
+                session.share(plan)
+            log(plan.summary())
+            results = _build(session, plan, request, lambda _: None, with_parent=True)
+            if request.push and not session.cancelled:
+                log(session.push(results))
+    except BardletError as error:
+        return results, error
+    return results, None
 
 
 def _build(session: Session, plan: Plan, request: Request, tell: Tell, with_parent: bool) -> list[StageResult]:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.build.ending import conclude
 from pipeline.build.schedule import Outcome, StageResult
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.layout import Layout
 from tests.report import made_up
 
@@ -72,9 +72,19 @@ def test_a_verdict_of_an_earlier_build_is_not_taken_for_this_one(tmp_path: Path,
 
 def test_a_build_that_could_not_start_is_kept_and_told(tmp_path: Path, told: Path) -> None:
     ended = conclude(Layout(tmp_path), [], InputError("no stage 'aa' in dvc.yaml"), 1, keep=True)
-    assert (ended.text, ended.exit_code) == ("build: no stage 'aa' in dvc.yaml", 2)
+    assert (ended.text, ended.exit_code) == ("build: error: no stage 'aa' in dvc.yaml", 2)
+    assert ended.headline == "error: no stage 'aa' in dvc.yaml"
     assert message(told)["lines"] == ["no stage 'aa' in dvc.yaml"]
     assert json.loads((tmp_path / "artifacts/history.jsonl").read_text())["exit_code"] == 2
+
+
+def test_a_build_that_could_not_be_shared_has_failed_and_says_what_it_built(tmp_path: Path, told: Path) -> None:
+    problem = StageError("not everything was pushed: disk full")
+    ended = conclude(layout(tmp_path, "PASS"), [GATE], problem, 1, keep=False)
+    assert ended.exit_code == 5
+    assert ended.headline == "error: not everything was pushed: disk full; the gate says PASS"
+    assert "1 built" in ended.text
+    assert message(told)["lines"] == ["not everything was pushed: disk full"]
 
 
 def test_a_cancelled_build_is_neither_kept_nor_told(tmp_path: Path, told: Path) -> None:
