@@ -2,6 +2,7 @@
 
 plan.py       what runs, what is up to date, what waits: pure
 schedule.py   which stage may start now: pure
+priority.py   which of those should start first: pure, and what stages took before
 slots.py      cores, memory and mutex of a stage: pure
 reasons.py    why a stage runs, in words: pure
 summary.py    how a build ended, in words and as an exit code: pure

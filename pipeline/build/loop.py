@@ -50,6 +50,7 @@ def build(session: Session, schedule: Schedule, force: bool, start: Start, tell:
         schedule.cancel()
         raise
     results = [schedule.results[stage.name] for stage in schedule.plan.stages]
+    session.remember(results)
     if all(result.outcome in GOOD for result in results):
         session.finish()
     return results

@@ -1,5 +1,6 @@
 """Which stage may start now: the state of a build, without processes or Prefect."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -41,10 +42,15 @@ class StageResult:
 
 @dataclass
 class Schedule:
-    """The stages of a plan, as they run and end."""
+    """The stages of a plan, as they run and end.
+
+    Attributes:
+        ranks: by stage; what has the higher one starts first. Equal ones start in the order of `dvc repro`.
+    """
 
     plan: Plan
     machine: Machine
+    ranks: Mapping[str, float] = field(default_factory=dict)
     results: dict[str, StageResult] = field(default_factory=dict)
     running: dict[str, PlannedStage] = field(default_factory=dict)
 
@@ -65,9 +71,9 @@ class Schedule:
         return settled
 
     def start(self) -> list[PlannedStage]:
-        """Stages that start now, in the order in which `dvc repro` would take them."""
+        """Stages that start now."""
         started = []
-        for stage in self.plan.stages:
+        for stage in sorted(self.plan.stages, key=lambda stage: -self.ranks.get(stage.name, 0.0)):
             if stage.name in self.results or stage.name in self.running or not self._upstream_ended(stage):
                 continue
             if fits(stage.needs, [other.needs for other in self.running.values()], self.machine):

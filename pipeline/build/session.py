@@ -13,11 +13,13 @@ from typing import Any, Self
 
 from pipeline.build.client import BuildServer, JobResult
 from pipeline.build.plan import Plan, PlannedStage, only_models, read_plan
+from pipeline.build.priority import Durations, ranks
 from pipeline.build.schedule import GOOD, Outcome, StageResult
 from pipeline.build.sharing import SharedCache
 from pipeline.errors import ExitCode, InputError, StageError
 
 LOCK = Path(".dvc/tmp/bardlet/build.lock")
+DURATIONS = LOCK.with_name("seconds.json")
 
 Tell = Callable[[str], None]
 
@@ -40,6 +42,7 @@ class Session:
                 raise InputError(f"{root / needed} is missing: {advice}")
         self.cancelled = False
         self._lock = _take(root / LOCK, tell)
+        self._durations = Durations(root / DURATIONS)
         self._server = BuildServer(root, (self._lock,))
         self._shared = SharedCache(self._server, tell)
 
@@ -96,6 +99,14 @@ class Session:
         except StageError as error:
             return StageResult(stage.name, Outcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
         return stage_result(stage, done, tuple(reasons), time.monotonic() - begin)
+
+    def ranks(self, plan: Plan) -> dict[str, float]:
+        """What should start first, by what stages took in earlier builds of this workspace."""
+        return ranks(plan, self._durations.read())
+
+    def remember(self, results: Sequence[StageResult]) -> None:
+        """Keep how long stages took."""
+        self._durations.note(results)
 
     def finish(self) -> None:
         """Everything that was planned is built."""

@@ -167,4 +167,4 @@ def _build(session: Session, plan: Plan, request: Request, tell: Tell, with_pare
         session.cancel()
 
     with watch(context.flow_run.id, cancel, with_parent), Tasks(machine.jobs) as tasks:
-        return loop.build(session, Schedule(plan, machine), request.force, tasks.start, tell)
+        return loop.build(session, Schedule(plan, machine, session.ranks(plan)), request.force, tasks.start, tell)

@@ -143,7 +143,7 @@ def build(
 
     with Session(root, hear) as session:
         plan = session.plan(targets, models, force)
-        schedule = Schedule(plan, Machine(jobs=jobs, cores=4, memory_gb=8))
+        schedule = Schedule(plan, Machine(jobs=jobs, cores=4, memory_gb=8), session.ranks(plan))
         if pull:
             session.share(plan)
         results = loop.build(session, schedule, force, start, hear)
