@@ -77,7 +77,7 @@ class Session:
             "stage": stage.name,
             "force": force,
             "lock_order": {path: list(order) for path, order in plan.lock_order.items()},
-            "time_limit_s": stage.needs.time_limit_s,
+            **_where(stage),
         }
         begin = time.monotonic()
         try:
@@ -85,6 +85,20 @@ class Session:
         except StageError as error:
             return StageResult(stage.name, Outcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
         return stage_result(stage, done, tuple(reasons), time.monotonic() - begin)
+
+    def ask(self, job: Mapping[str, Any], log: Tell) -> dict[str, Any]:
+        """Have any other job of `pipeline.build.worker` done.
+
+        Raises:
+            InputError: DVC refuses it.
+            StageError: it was ended, or broke.
+        """
+        done = self._server.run(job, lambda message: log(message["log"]) if "log" in message else None)
+        if done.error:
+            raise InputError(done.error["error"])
+        if done.answer is None:
+            raise StageError(f"{job['do']} of {job['stage']}: {done.stopped or _end(done)}")
+        return done.answer
 
     def finish(self) -> None:
         """Everything that was planned is built."""
@@ -102,6 +116,15 @@ class Session:
     ) -> None:
         self._server.__exit__(kind, error, trace)
         os.close(self._lock)
+
+
+def _where(stage: PlannedStage) -> dict[str, Any]:
+    """The time limit holds where the stage runs: waiting for a worker does not count."""
+    limit, pool = stage.needs.time_limit_s, stage.needs.pool
+    if pool is None:
+        return {"time_limit_s": limit}
+    api = os.environ.get("PREFECT_API_URL")
+    return {"time_limit_s": None, "pool": {"name": pool, "api": api, "time_limit_s": limit}}
 
 
 def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...], seconds: float) -> StageResult:

@@ -28,11 +28,11 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.utils import relpath
 from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 
-from pipeline.build import reasons
+from pipeline.build import reasons, remote
 from pipeline.build.lockfile import UnfinishedBuild, entries, in_order
 from pipeline.build.schedule import Outcome
 from pipeline.build.summary import stage_exit_code
-from pipeline.errors import ExitCode
+from pipeline.errors import ExitCode, InputError
 
 STATE = Path("bardlet")
 _BUSY_SECONDS = 0.5
@@ -42,11 +42,11 @@ Say = Callable[[Mapping[str, Any]], None]
 
 
 def answer(job: Mapping[str, Any], say: Say) -> None:
-    """Do one job and say how it ended: a plan, a stage, or the end of a build."""
-    work = {"plan": plan, "stage": reproduce, "finish": finish}[job["do"]]
+    """Do one job and say how it ended: a plan, a stage, or the end of a build; for a pool's worker what comes around."""
+    work = {"plan": plan, "stage": reproduce, "finish": finish, "inputs": take_inputs, "publish": publish}[job["do"]]
     try:
         say({"answer": work(job, say)})
-    except DvcException as error:
+    except (DvcException, InputError) as error:
         say({"error": ": ".join(_causes(error)), "exit_code": ExitCode.BAD_INPUT})
 
 
@@ -62,6 +62,7 @@ def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         return {
             "locks": {path: unfinished.base(Path(path)) for path in sorted(filter(None, locks))},
             "stages": [_describe(stage, list(graph.successors(stage)), job["force"]) for stage in stages],
+            "uncommitted": remote.survey(repo) if any(_meta(stage).get("pool") for stage in stages) else [],
         }
 
 
@@ -87,6 +88,19 @@ def finish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     return {}
 
 
+def take_inputs(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """On a worker of a pool: have what a stage reads in its place."""
+    with _open_repo() as repo:
+        remote.take_inputs(repo, job["stage"], job["files"])
+    return {}
+
+
+def publish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """On a worker of a pool: hand on what a stage made."""
+    with _open_repo() as repo:
+        return remote.publish(repo, job["stage"])
+
+
 def _reproduce(repo: Any, job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     stage = next(iter(repo.stage.collect(job["stage"])))
     before = {out.def_path: out.hash_info for out in stage.outs}
@@ -95,13 +109,16 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     restored = _Listener("is cached - skipping run")
     logging.getLogger("dvc.stage.cache").addFilter(restored)
     try:
-        with repo.scm_context(quiet=True):
+        state = Path(repo.tmp_dir) / STATE
+        with repo.scm_context(quiet=True), remote.in_pool(job.get("pool"), job["force"], state):
             done = stage.reproduce(force=job["force"])
             if done is None:
                 return {"outcome": Outcome.CACHED, "outs_same": True}
             _record(repo, stage, job["lock_order"])
     except LockError:
         raise
+    except remote.EndedElsewhere as ended:
+        return ended.answer
     except DvcException as error:
         return _failure(error)
     same = all(out.hash_info and out.hash_info == before[out.def_path] for out in stage.outs)
@@ -191,10 +208,15 @@ def _describe(stage: Any, upstream: Sequence[Any], force: bool) -> dict[str, Any
         "upstream": sorted(other.addressing for other in upstream),
         "reasons": [reasons.FORCED] if force else _reasons(stage),
         "outs_clean": not any(out.status() for out in stage.outs),
-        "meta": stage.meta if isinstance(stage.meta, dict) else {},
+        "meta": _meta(stage),
+        "of_its_machine": remote.describes_its_machine(stage),
         "model": _model(stage),
         "lock": _lock_path(stage),
     }
+
+
+def _meta(stage: Any) -> dict[str, Any]:
+    return stage.meta if isinstance(stage.meta, dict) else {}
 
 
 def _model(stage: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.build import ephemeral
+from pipeline.build import ephemeral, pools
 from pipeline.build.request import Request
 from pipeline.build.session import Session
 from pipeline.build.summary import INTERRUPTED, exit_code, summarize
@@ -40,6 +40,7 @@ def build(
     ephemeral.set_defaults(root, os.environ)
     with Session(root, _tell) as session, ephemeral.server(root) as server:
         plan = session.plan(request.targets, request.models, request.force)
+        pools.require(plan, server.lasting)
         cached = len(plan.cached())
         _tell(f"{len(plan.stages)} stages, {cached} up to date")
         for name, why in plan.left_out.items():

@@ -40,7 +40,8 @@ def run(session: Session, plan: Plan, request: Request, tell: Tell) -> list[Stag
         KeyboardInterrupt: after all stages were ended.
     """
     schedule = Schedule(plan, this_machine(request.jobs))
-    workers: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=schedule.machine.jobs + 2)
+    in_pools = sum(stage.needs.pool is not None for stage in plan.stages)
+    workers: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=schedule.machine.jobs + in_pools + 2)
     decorated = flow(
         name=NAME,
         task_runner=workers,  # type: ignore[arg-type]  # Prefect declares a future of its own for each runner

@@ -1,0 +1,61 @@
+"""A worker of a pool: takes stages, one at a time, and starts a flow run in a process of its own for each."""
+
+import json
+import os
+from collections.abc import Callable
+
+import anyio
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.workers.process import ProcessWorker
+
+from pipeline.build.remote_build import Place
+from pipeline.flow.pool import ensure, own_queue
+from pipeline.flow.pool_stage import PLACE
+
+DEFAULT_QUEUE = "default"
+_HEARTBEAT_SECONDS = 10
+
+
+def work(pool: str, place: Place, tell: Callable[[str], None]) -> None:
+    """Work for a pool until interrupted.
+
+    Args:
+        pool: made if it is missing.
+        place: where, and under which name.
+        tell: gets a line when it is ready.
+    """
+    with get_client(sync_client=True) as client:
+        ensure(client, pool)
+    own = psutil.Process()
+    os.environ[PLACE] = json.dumps(
+        {
+            "name": place.name,
+            "folder": str(place.folder.resolve()),
+            "repository": place.repository,
+            "settings": None if place.settings is None else str(place.settings.resolve()),
+            "pid": own.pid,
+            "started": own.create_time(),
+        }
+    )
+    anyio.run(_work, pool, place.name, tell)
+
+
+async def _work(pool: str, name: str, tell: Callable[[str], None]) -> None:
+    await _make_queue(pool, own_queue(name))
+    worker = ProcessWorker(
+        work_pool_name=pool,
+        work_queues=[DEFAULT_QUEUE, own_queue(name)],
+        name=name,
+        # One device, one stage: a second would disturb its measurement.
+        limit=1,
+        heartbeat_interval_seconds=_HEARTBEAT_SECONDS,
+    )
+    await worker.start(printer=lambda *words: tell(" ".join(map(str, words))))
+
+
+async def _make_queue(pool: str, name: str) -> None:
+    async with get_client() as client:
+        known = {queue.name for queue in await client.read_work_queues(work_pool_name=pool)}
+        if name not in known:
+            await client.create_work_queue(name=name, work_pool_name=pool)
