@@ -34,7 +34,7 @@ _WORKERS = "pool-workers.json"
 Say = Callable[[Mapping[str, Any]], None]
 
 
-class EndedElsewhere(Exception):
+class EndedElsewhere(Exception):  # noqa: N818  # a cancelled stage is no error
     """The stage did not end well; `answer` says how."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
@@ -45,7 +45,8 @@ class EndedElsewhere(Exception):
 def survey(repo: Any) -> list[str]:
     """Changed files that a worker would not see; lock files and outputs it gets from here."""
     apart = [_relative(repo, out.fs_path) for out in repo.index.outs]
-    apart += [_relative(repo, path) for path in {_lock(stage) for stage in repo.index.stages} - {None}]
+    locks = {_lock(stage) for stage in repo.index.stages}
+    apart += [_relative(repo, path) for path in locks if path is not None]
     return git.changed(Path(repo.root_dir), apart)
 
 
@@ -113,7 +114,7 @@ def _job(repo: Any, stage: Any, force: bool, pool: Mapping[str, Any]) -> dict[st
         known = any(dep.fs.overlaps(dep.fs_path, path) for path in made)
         if not known and not isinstance(dep, ParamsDependency) and not git.is_tracked(root, dep.fs_path):
             raise InputError(
-                f"{stage.addressing} reads {dep.def_path}, which is neither in Git nor an output: a worker cannot have it"
+                f"{stage.addressing} reads {dep.def_path}, which is neither in Git nor an output: no worker has it"
             )
     return {
         "stage": stage.addressing,
@@ -154,7 +155,7 @@ def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _inputs(repo: Any, stage: Any) -> list[tuple[Any, str | None]]:
     """Outputs that a stage reads; with the path inside where it reads only a part."""
-    found = []
+    found: list[tuple[Any, str | None]] = []
     for other in repo.index.graph.successors(stage):
         for out in other.outs:
             for dep in stage.deps:
@@ -190,7 +191,7 @@ def _check_inputs(stage: Any, fresh: Any, answer: Mapping[str, Any]) -> None:
     differ = [dep.def_path for dep in stage.deps if there[dep.def_path] != dep.hash_info]
     if differ:
         message = (
-            f"worker {answer['worker']} read another {', '.join(differ)} than is here: files that are not committed?"
+            f"worker {answer['worker']} read another {', '.join(differ)} than is here: uncommitted files in it?"
         )
         raise EndedElsewhere(_failed(message, ExitCode.BAD_INPUT))
 
@@ -283,15 +284,15 @@ def _read_files(outs: list[Any], most: int) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for out in outs:
         path = Path(out.fs_path)
-        advice = "set `cache: true` in dvc.yaml and it goes through the DVC remote"
+        advice = "without `cache: false` in dvc.yaml it goes through the DVC remote"
         if path.is_dir():
             raise InputError(
-                f"{out.def_path} is a folder outside the cache, which cannot go to another machine: {advice}"
+                f"{out.def_path} is a folder outside the cache, which cannot go to another machine; {advice}"
             )
         size = path.stat().st_size
         if size > most:
             raise InputError(
-                f"{out.def_path} has {size} bytes > {most} that an output outside the cache may have: {advice}"
+                f"{out.def_path} has {size} bytes > {most} that a file outside the cache may have; {advice}"
             )
         data = base64.b64encode(path.read_bytes()).decode()
         files[_relative(out.repo, out.fs_path)] = {"base64": data, "executable": os.access(path, os.X_OK)}

@@ -42,7 +42,7 @@ Say = Callable[[Mapping[str, Any]], None]
 
 
 def answer(job: Mapping[str, Any], say: Say) -> None:
-    """Do one job and say how it ended: a plan, a stage, or the end of a build; for a pool's worker what comes around."""
+    """Do one job and say how it ended: a plan, a stage, the end of a build, or what a pool's worker does around it."""
     work = {"plan": plan, "stage": reproduce, "finish": finish, "inputs": take_inputs, "publish": publish}[job["do"]]
     try:
         say({"answer": work(job, say)})

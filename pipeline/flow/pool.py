@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +25,6 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Cancelling, Crashed
 from prefect.workers.process import ProcessWorker
 
-from pipeline.build import ephemeral
 from pipeline.build.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
 from pipeline.build.schedule import Outcome
 from pipeline.errors import ExitCode
@@ -118,8 +116,8 @@ class _Asked:
         return _ended(Outcome.CANCELLED, "ended", ExitCode.PASS)
 
     def _look(self) -> dict[str, Any] | None:
-        if time.monotonic() - self._beats * BEAT_SECONDS > 0:
-            self._beats = int(time.monotonic() / BEAT_SECONDS) + 1
+        self._beats += 1
+        if self._beats % int(BEAT_SECONDS / _POLL_SECONDS) == 1:
             self._client.update_flow_run_labels(self._run.id, {BUILD: self._beats})
         run = self._client.read_flow_run(self._run.id)
         ended = run.state is not None and run.state.is_final()
@@ -151,7 +149,7 @@ class _Asked:
             return None
         name = run.labels.get(WORKER_NAME, "the worker")
         message = (
-            f"{name} of pool {self._pool} has not answered for {self._lease.seconds:.0f} s: it or its machine is gone"
+            f"{name} of pool {self._pool} has not answered for {self._lease.seconds:.0f} s: it is gone"
         )
         self._client.set_flow_run_state(run.id, Crashed(message=message), force=True)
         return _ended(Outcome.FAILED, f"{message}; the next build starts the stage again", ExitCode.BROKEN)
@@ -169,7 +167,7 @@ class _Asked:
         assert run.state is not None
         if run.state.is_cancelled():
             return _ended(Outcome.CANCELLED, f"its run in pool {self._pool} was cancelled", ExitCode.PASS)
-        message = f"its run in pool {self._pool} {run.state.name.lower()}: {run.state.message or 'no reason given'}"
+        message = f"its run in pool {self._pool} is {run.state.name}: {run.state.message or 'no reason given'}"
         return _ended(Outcome.FAILED, message, ExitCode.BROKEN)
 
     def _show_logs(self) -> None:
@@ -188,7 +186,7 @@ class _Asked:
         if not self._server.expired():
             return None
         message = (
-            f"Prefect's server has not answered for {self._server.seconds:.0f} s, the worker ends the stage: {error}"
+            f"Prefect's server has not answered for {self._server.seconds:.0f} s; the worker ends the stage"
         )
         return _ended(Outcome.FAILED, message, ExitCode.BROKEN)
 

@@ -36,7 +36,7 @@ def stage(job: dict[str, Any]) -> State[object]:
     told = json.loads(os.environ[PLACE])
     settings = Path(told["settings"]) if told["settings"] else None
     place = Place(told["name"], Path(told["folder"]), told["repository"], settings)
-    log = get_run_logger().getChild(LOGGER)
+    log = get_run_logger().getChild(LOGGER)  # type: ignore[union-attr]  # Prefect's adapter has it
     build = RemoteBuild(job, place, log.info)
     run = UUID(str(flow_run.id))
     with get_client(sync_client=True) as client, _Watch(build, run, place.name, told["pid"], told["started"]) as watch:
