@@ -29,9 +29,9 @@ def require(plan: Plan, lasting_server: bool) -> None:
     names = ", ".join(f"{stage.name} (pool {stage.needs.pool})" for stage in stages)
     if not lasting_server:
         raise InputError(
-            f"{names} must run on workers, and these need a Prefect server that lasts: start one with `bardlet serve`, "
-            f"or set PREFECT_API_URL to that of your team, and run `bardlet worker --pool {stages[0].needs.pool}` on the "
-            "other machine"
+            f"{names} must run on workers, and these need a Prefect server that lasts: start one with `bardlet serve` "
+            f"or set PREFECT_API_URL, then run `bardlet worker --pool {stages[0].needs.pool}` on the "
+            "machine that is to do it"
         )
     if plan.uncommitted:
         shown = ", ".join(plan.uncommitted[:_SHOWN]) + (" and others" if len(plan.uncommitted) > _SHOWN else "")

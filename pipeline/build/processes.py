@@ -72,9 +72,9 @@ def first_ancestor_without(variable: str) -> int | None:
     return None
 
 
-def terminate_below(pid: int) -> None:
-    """Ask all processes below `pid`, but not itself, to end."""
-    _each_below(pid, lambda process: process.terminate())
+def terminate_below(pid: int) -> int:
+    """Ask all processes below `pid`, but not itself, to end; returns how many there are."""
+    return _each_below(pid, lambda process: process.terminate())
 
 
 def sweep() -> list[int]:

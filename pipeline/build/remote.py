@@ -190,9 +190,7 @@ def _check_inputs(stage: Any, fresh: Any, answer: Mapping[str, Any]) -> None:
     there = {dep.def_path: dep.hash_info for dep in fresh.deps}
     differ = [dep.def_path for dep in stage.deps if there[dep.def_path] != dep.hash_info]
     if differ:
-        message = (
-            f"worker {answer['worker']} read another {', '.join(differ)} than is here: uncommitted files in it?"
-        )
+        message = f"worker {answer['worker']} read another {', '.join(differ)} than is here: uncommitted files in it?"
         raise EndedElsewhere(_failed(message, ExitCode.BAD_INPUT))
 
 

@@ -148,9 +148,7 @@ class _Asked:
         if not self._lease.expired():
             return None
         name = run.labels.get(WORKER_NAME, "the worker")
-        message = (
-            f"{name} of pool {self._pool} has not answered for {self._lease.seconds:.0f} s: it is gone"
-        )
+        message = f"{name} of pool {self._pool} has not answered for {self._lease.seconds:.0f} s: it is gone"
         self._client.set_flow_run_state(run.id, Crashed(message=message), force=True)
         return _ended(Outcome.FAILED, f"{message}; the next build starts the stage again", ExitCode.BROKEN)
 
@@ -185,9 +183,7 @@ class _Asked:
         self._say(f"Prefect's server does not answer: {error}")
         if not self._server.expired():
             return None
-        message = (
-            f"Prefect's server has not answered for {self._server.seconds:.0f} s; the worker ends the stage"
-        )
+        message = f"Prefect's server has not answered for {self._server.seconds:.0f} s; the worker ends the stage"
         return _ended(Outcome.FAILED, message, ExitCode.BROKEN)
 
     def _say(self, text: str) -> None:
