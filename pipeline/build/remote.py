@@ -47,7 +47,8 @@ def survey(repo: Any) -> list[str]:
     apart = [_relative(repo, out.fs_path) for out in repo.index.outs]
     locks = {_lock(stage) for stage in repo.index.stages}
     apart += [_relative(repo, path) for path in locks if path is not None]
-    return git.changed(Path(repo.root_dir), apart)
+    # DVC itself adds outputs to these.
+    return [name for name in git.changed(Path(repo.root_dir), apart) if Path(name).name != ".gitignore"]
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class World:
         ignored = "*.txt\n*.json\n.prefect\n"
         given = {
             ".dvc/config": config,
-            ".dvc/.gitignore": "/tmp\n/cache\n",
+            ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
             ".gitignore": ignored,
             "dvc.yaml": dvc_yaml,
         }
@@ -58,6 +58,7 @@ class World:
 @contextlib.contextmanager
 def prefect_server(home: Path) -> Iterator[str]:
     """A Prefect server that outlasts builds; yields its API address."""
+    home.mkdir(parents=True, exist_ok=True)
     before = dict(os.environ)
     os.environ["PREFECT_HOME"] = str(home)
     ephemeral.set_defaults(home, os.environ)
