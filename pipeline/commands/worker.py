@@ -1,6 +1,7 @@
 """`bardlet worker`: run stages of a pool on this machine, for builds elsewhere."""
 
 import os
+import signal
 import socket
 import sys
 from importlib import import_module
@@ -46,6 +47,8 @@ def worker(
     os.environ["PREFECT_API_URL"] = api
     for setting, value in _DEFAULTS.items():
         os.environ.setdefault(setting, value)
+    # A service manager's way to say Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with remote_clone.hold(place.folder):
         _tell(f"{place.name} works for pool {pool}: commits from {place.repository}, in {place.folder}, server {api}")
         import_module("pipeline.flow.pool_worker").work(pool, place, _tell)
