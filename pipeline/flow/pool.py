@@ -211,7 +211,9 @@ def main() -> None:
     except (httpx.HTTPError, OSError) as error:
         message = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} does not do its part: {error}"
         answer = _ended(Outcome.FAILED, message, ExitCode.BROKEN)
-    print(json.dumps(answer), flush=True)
+    # Where DVC's process was killed there is nobody to answer to.
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(answer), flush=True)
     # Prefect's threads would keep the process for seconds.
     os._exit(0)
 

@@ -39,12 +39,20 @@ def stage(job: dict[str, Any]) -> State[object]:
     log = get_run_logger().getChild(LOGGER)  # type: ignore[union-attr]  # Prefect's adapter has it
     build = RemoteBuild(job, place, log.info)
     run = UUID(str(flow_run.id))
+    note = note_of(place.folder)
+    note.write_text(str(run), encoding="utf-8")
     with get_client(sync_client=True) as client, _Watch(build, run, place.name, told["pid"], told["started"]) as watch:
         answer = build.run()
         APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
         if not watch.orphaned:
             client.create_flow_run_input(run, ANSWER, json.dumps(answer))
+    note.unlink(missing_ok=True)
     return _state(answer, place.name)
+
+
+def note_of(folder: Path) -> Path:
+    """Where a worker finds the run that it has not finished."""
+    return folder / "run"
 
 
 def _state(answer: dict[str, Any], worker: str) -> State[object]:

@@ -1,17 +1,22 @@
 """A worker of a pool: takes stages, one at a time, and starts a flow run in a process of its own for each."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
+from uuid import UUID
 
 import anyio
+import httpx
 import psutil
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
 from pipeline.build.remote_build import Place
 from pipeline.flow.pool import ensure, own_queue
-from pipeline.flow.pool_stage import PLACE
+from pipeline.flow.pool_stage import PLACE, note_of
 
 DEFAULT_QUEUE = "default"
 _HEARTBEAT_SECONDS = 10
@@ -27,6 +32,8 @@ def work(pool: str, place: Place, tell: Callable[[str], None]) -> None:
     """
     with get_client(sync_client=True) as client:
         ensure(client, pool)
+    # Of a worker that was killed with all its processes: a power cut.
+    _give_up(place, "its worker was started again")
     own = psutil.Process()
     os.environ[PLACE] = json.dumps(
         {
@@ -38,7 +45,23 @@ def work(pool: str, place: Place, tell: Callable[[str], None]) -> None:
             "started": own.create_time(),
         }
     )
-    anyio.run(_work, pool, place.name, tell)
+    try:
+        anyio.run(_work, pool, place.name, tell)
+    finally:
+        # Prefect has killed its processes by now and told nobody.
+        _give_up(place, "its worker was told to end")
+
+
+def _give_up(place: Place, why: str) -> None:
+    """Tell the build about a run that will never end by itself; without this it would wait for the lease."""
+    note = note_of(place.folder)
+    with contextlib.suppress(FileNotFoundError, ValueError, httpx.HTTPError, ObjectNotFound, OSError):
+        run = UUID(note.read_text(encoding="utf-8"))
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(run).state
+            if state is not None and not state.is_final():
+                client.set_flow_run_state(run, Crashed(message=why), force=True)
+        note.unlink()
 
 
 async def _work(pool: str, name: str, tell: Callable[[str], None]) -> None:
