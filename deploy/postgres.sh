@@ -24,10 +24,13 @@ if [ "$(id -u)" = 0 ]; then
 fi
 cd "$folder"
 if [ ! -s "$folder/data/PG_VERSION" ]; then
-  printf '%s\n' "$BARDLET_DB_PASSWORD" |
-    $as initdb --pgdata="$folder/data" --username=prefect --pwfile=/dev/stdin --auth=scram-sha-256 --encoding=UTF8 \
-      --no-locale >/dev/null
-  # The database is there before anyone can ask for it.
-  echo "CREATE DATABASE prefect" | $as postgres --single -D "$folder/data" postgres >/dev/null
+  $as sh -c "umask 077 && cat >password" <<END
+$BARDLET_DB_PASSWORD
+END
+  $as initdb --pgdata="$folder/data" --username=prefect --pwfile="$folder/password" --auth=scram-sha-256 \
+    --encoding=UTF8 --no-locale >/dev/null
+  rm password
 fi
+# The database is there before anyone can ask for it; from the second time on this fails, silently.
+echo "CREATE DATABASE prefect" | $as postgres --single -D "$folder/data" postgres >/dev/null 2>&1
 exec $as postgres -D "$folder/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder"
