@@ -28,7 +28,7 @@ def refusal() -> str | None:
 
 @contextlib.contextmanager
 def machines(names: list[str]) -> Iterator[dict[str, list[str]]]:
-    """Namespaces that reach this machine at `HOST` and have no loopback in common; yields what a command starts with."""
+    """Namespaces that reach this machine at `HOST` and nothing else; yields what a command in each starts with."""
     made: list[tuple[str, ...]] = []
     try:
         _ip("link", "add", BRIDGE, "type", "bridge")
@@ -54,3 +54,8 @@ def machines(names: list[str]) -> Iterator[dict[str, list[str]]]:
         for words in reversed(made):
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip(*words)
+
+
+def pull_cable(names: list[str], name: str) -> None:
+    """From now on this machine hears and says nothing."""
+    _ip("link", "set", f"bardlet-{names.index(name)}", "down")

@@ -75,7 +75,7 @@ class Worker:
     """`bardlet worker` in a process of its own."""
 
     def __init__(
-        self, folder: Path, pool: str, name: str, repository: Path, api: str, before: Sequence[str] = ()
+        self, folder: Path, pool: str, name: str, repository: Path | str, api: str, before: Sequence[str] = ()
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
