@@ -6,6 +6,11 @@ slots.py      cores, memory and mutex of a stage: pure
 reasons.py    why a stage runs, in words: pure
 summary.py    how a build ended, in words and as an exit code: pure
 lockfile.py   the order of dvc.lock: pure
+pools.py      what must hold before stages go to other machines: pure
+leases.py     how two machines notice that the other is gone: pure
+remote.py, remote_objects.py   what DVC does for a stage on another machine, on both sides
+remote_build.py, remote_clone.py   what a worker of a pool does with a job
+git.py        the few things asked of Git
 worker.py     what DVC does in a process of its own: plan, reproduce one stage
 server.py     a process that has DVC imported and forks one supervisor a stage
 supervise.py  a supervisor: logs, time limit, and nothing left behind

@@ -5,9 +5,7 @@ run-cache, locks on paths, removing outputs, hashing, committing, dvc.lock. So a
 bytes as one from here.
 """
 
-import base64
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +16,11 @@ from typing import Any
 import dvc.stage.run
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
-from dvc.stage.cache import _can_hash, _get_stage_hash
 from dvc.stage.loader import StageLoader
 from dvc.utils.serialize import dumps_yaml
 
 from pipeline.build import git
+from pipeline.build.remote_objects import inputs, pull, push, push_run_cache, read_files, relative, write_files
 from pipeline.build.schedule import Outcome
 from pipeline.errors import ExitCode, InputError
 
@@ -44,9 +42,9 @@ class EndedElsewhere(Exception):  # noqa: N818  # a cancelled stage is no error
 
 def survey(repo: Any) -> list[str]:
     """Changed files that a worker would not see; lock files and outputs it gets from here."""
-    apart = [_relative(repo, out.fs_path) for out in repo.index.outs]
+    apart = [relative(repo, out.fs_path) for out in repo.index.outs]
     locks = {_lock(stage) for stage in repo.index.stages}
-    apart += [_relative(repo, path) for path in locks if path is not None]
+    apart += [relative(repo, path) for path in locks if path is not None]
     # DVC itself adds outputs to these.
     return [name for name in git.changed(Path(repo.root_dir), apart) if Path(name).name != ".gitignore"]
 
@@ -109,7 +107,7 @@ def _job(repo: Any, stage: Any, force: bool, pool: Mapping[str, Any]) -> dict[st
     root = Path(repo.root_dir)
     if any(out.persist for out in stage.outs):
         raise InputError(f"dvc.yaml: stages.{stage.addressing}: an output with `persist` cannot come from a pool")
-    sources = _inputs(repo, stage)
+    sources = inputs(repo, stage)
     made = [out.fs_path for out, _ in sources]
     for dep in stage.deps:
         known = any(dep.fs.overlaps(dep.fs_path, path) for path in made)
@@ -122,7 +120,7 @@ def _job(repo: Any, stage: Any, force: bool, pool: Mapping[str, Any]) -> dict[st
         "commit": git.head(root),
         "path": git.prefix(root),
         "locks": _locks(repo, [stage, *{out.stage for out, _ in sources}]),
-        "files": _read_files([out for out, _ in sources if not out.use_cache], INPUT_BYTES),
+        "files": read_files([out for out, _ in sources if not out.use_cache], INPUT_BYTES),
         "force": force,
         "time_limit_s": pool["time_limit_s"],
     }
@@ -154,35 +152,9 @@ def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _inputs(repo: Any, stage: Any) -> list[tuple[Any, str | None]]:
-    """Outputs that a stage reads; with the path inside where it reads only a part."""
-    found: list[tuple[Any, str | None]] = []
-    for other in repo.index.graph.successors(stage):
-        for out in other.outs:
-            for dep in stage.deps:
-                if dep.fs.isin_or_eq(out.fs_path, dep.fs_path):
-                    found.append((out, None))
-                elif dep.fs.isin(dep.fs_path, out.fs_path):
-                    found.append((out, dep.fs_path))
-    return found
-
-
 def _push_inputs(repo: Any, stage: Any) -> None:
-    for out, part in _inputs(repo, stage):
-        _push(repo, out, part)
-
-
-def _push(repo: Any, out: Any, part: str | None = None) -> None:
-    for odb, objects in out.get_used_objs(filter_info=part).items():
-        if objects and repo.cloud.push(objects, odb=odb).failed:
-            raise DvcException(f"{out.def_path} did not get to the DVC remote")
-
-
-def _pull(repo: Any, out: Any, part: str | None = None) -> None:
-    for odb, objects in out.get_used_objs(filter_info=part).items():
-        if objects and repo.cloud.pull(objects, odb=odb).failed:
-            raise DvcException(f"{out.def_path} is not whole in the DVC remote")
-    out.checkout(force=True, filter_info=part)
+    for out, part in inputs(repo, stage):
+        push(repo, out, part)
 
 
 def _check_inputs(stage: Any, fresh: Any, answer: Mapping[str, Any]) -> None:
@@ -198,8 +170,10 @@ def _check_inputs(stage: Any, fresh: Any, answer: Mapping[str, Any]) -> None:
 def _place_outputs(repo: Any, stage: Any, answer: Mapping[str, Any]) -> None:
     for out in stage.outs:
         if out.use_cache:
-            _pull(repo, out)
-    write_files(Path(repo.root_dir), answer["files"])
+            pull(repo, out)
+    # A worker may write its outputs and nothing else.
+    own = {relative(repo, out.fs_path) for out in stage.outs if not out.use_cache}
+    write_files(Path(repo.root_dir), {name: file for name, file in answer["files"].items() if name in own})
 
 
 def take_inputs(repo: Any, name: str, files: Mapping[str, Any]) -> None:
@@ -208,9 +182,9 @@ def take_inputs(repo: Any, name: str, files: Mapping[str, Any]) -> None:
     Raises:
         DvcException: the remote lacks something.
     """
-    for out, part in _inputs(repo, _collect(repo, name)):
+    for out, part in inputs(repo, _collect(repo, name)):
         if out.use_cache:
-            _pull(repo, out, part)
+            pull(repo, out, part)
     write_files(Path(repo.root_dir), files)
 
 
@@ -224,33 +198,11 @@ def publish(repo: Any, name: str) -> dict[str, Any]:
     stage = _collect(repo, name)
     for out in stage.outs:
         if out.use_cache:
-            _push(repo, out)
-    _push_run_cache(repo, stage)
+            push(repo, out)
+    push_run_cache(repo, stage)
     entry = stage.dvcfile.lockfile_contents["stages"][stage.name]
     outside = [out for out in stage.outs if not out.use_cache]
-    return {"entry": json.loads(json.dumps(entry)), "files": _read_files(outside, OUTPUT_BYTES)}
-
-
-def _push_run_cache(repo: Any, stage: Any) -> None:
-    """As `StageCache.push` does, but of one stage: it sends everything that a worker has ever done, each time."""
-    if not _can_hash(stage):
-        return
-    cache = repo.stage_cache
-    for out in (out for out in stage.outs if not out.use_cache):
-        for objects in _as_cached(repo, stage, out):
-            repo.cloud.push(objects)
-    source = Path(cache._get_cache_dir(_get_stage_hash(stage)))
-    remote = repo.cloud.get_remote_odb(None, "push --run-cache", hash_name="md5-dos2unix")
-    for file in source.iterdir() if source.is_dir() else ():
-        target = remote.fs.join(remote.path, "runs", source.parent.name, source.name, file.name)
-        remote.fs.makedirs(remote.fs.parent(target), exist_ok=True)
-        remote.fs.put_file(str(file), target)
-
-
-def _as_cached(repo: Any, stage: Any, out: Any) -> Iterator[set[Any]]:
-    """Objects of an output outside the cache that the run-cache holds nevertheless: metrics."""
-    if repo.cache.local.exists(out.hash_info.value):
-        yield {out.hash_info}
+    return {"entry": json.loads(json.dumps(entry)), "files": read_files(outside, OUTPUT_BYTES)}
 
 
 def _collect(repo: Any, name: str) -> Any:
@@ -263,7 +215,7 @@ def _locks(repo: Any, stages: list[Any]) -> dict[str, str]:
     for stage in stages:
         path = _lock(stage)
         if path is not None:
-            cut = found.setdefault(_relative(repo, path), {})
+            cut = found.setdefault(relative(repo, path), {})
             recorded = (stage.dvcfile.lockfile_contents or {}).get("stages", {})
             if stage.name in recorded:
                 cut[stage.name] = recorded[stage.name]
@@ -272,38 +224,3 @@ def _locks(repo: Any, stages: list[Any]) -> dict[str, str]:
 
 def _lock(stage: Any) -> str | None:
     return str(Path(stage.path).with_suffix(".lock")) if hasattr(stage, "cmd_changed") else None
-
-
-def _relative(repo: Any, path: str) -> str:
-    return os.path.relpath(path, repo.root_dir)
-
-
-def _read_files(outs: list[Any], most: int) -> dict[str, Any]:
-    """Contents of outputs outside the cache, by their path in the workspace."""
-    files: dict[str, Any] = {}
-    for out in outs:
-        path = Path(out.fs_path)
-        advice = "without `cache: false` in dvc.yaml it goes through the DVC remote"
-        if path.is_dir():
-            raise InputError(
-                f"{out.def_path} is a folder outside the cache, which cannot go to another machine; {advice}"
-            )
-        size = path.stat().st_size
-        if size > most:
-            raise InputError(
-                f"{out.def_path} has {size} bytes > {most} that a file outside the cache may have; {advice}"
-            )
-        data = base64.b64encode(path.read_bytes()).decode()
-        files[_relative(out.repo, out.fs_path)] = {"base64": data, "executable": os.access(path, os.X_OK)}
-    return files
-
-
-def write_files(root: Path, files: Mapping[str, Any]) -> None:
-    """Write what `_read_files` has read."""
-    for name, file in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.write_bytes(base64.b64decode(file["base64"]))
-        if file["executable"]:
-            path.chmod(path.stat().st_mode | 0o111)
