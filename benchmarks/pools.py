@@ -2,9 +2,9 @@
 
     python -m benchmarks.pools [--rounds N]
 
-A build with a stage on a worker; at a random moment the worker is killed with -9; 5 s later its processes are counted, those too
-that went into the background; then another worker starts and the build is repeated. One Prefect server for all, four
-rounds at once. Prints JSON lines.
+A build with a stage on a worker; at a random moment the worker is killed with -9; 5 s later its processes are counted,
+those too that went into the background; then another worker starts and the build is repeated. One Prefect server for
+all, four rounds at once. Prints JSON lines.
 """
 
 import argparse
