@@ -12,7 +12,7 @@ export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tensorflow setup-benchmarks repro report check test test-nightly lock clean
+.PHONY: help setup setup-tensorflow setup-benchmarks setup-tests repro report ui check test test-nightly lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,19 +41,22 @@ repro: setup ## Build, verify, benchmark, judge and release the fleet
 report: setup ## Write artifacts/report/index.html
 	bardlet report
 
+ui: setup ## Start Prefect's UI on http://127.0.0.1:4200 and serve the nightly build
+	bardlet serve
+
 check: setup ## Lint, format, types and layers
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports --no-cache
 
-test: setup ## Run the tests
+test: setup-tests ## Run the tests
 	python -m pytest -m "not slow"
 
-setup-tensorflow setup-benchmarks: setup-%: setup ## Add an optional extra: TensorFlow for SavedModel teachers, or what benchmarks/ needs
+setup-tensorflow setup-benchmarks setup-tests: setup-%: setup ## Add an optional extra: TensorFlow for SavedModel teachers, what benchmarks/ needs, or the S3 server of the tests
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-$*.lock
 
-test-nightly: setup ## Run all tests, those that take minutes too
+test-nightly: setup-tests ## Run all tests, those that take minutes too
 	python -m pytest
 
 lock: setup ## Resolve requirements.lock anew from pyproject.toml

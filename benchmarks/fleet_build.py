@@ -50,7 +50,7 @@ class Clone:
         return self.run(sys.executable, "-m", "dvc", *arguments)
 
     def build(self, jobs: int) -> float:
-        return self.run(sys.executable, "-c", graphs.CLI, "build", "--jobs", str(jobs))
+        return self.run(sys.executable, "-c", graphs.CLI, "build", "--no-pull", "--jobs", str(jobs))
 
     def lock(self) -> bytes:
         return (self.root / LOCK).read_bytes()

@@ -1,6 +1,6 @@
 """What `bardlet build` costs and keeps, on made-up graphs.
 
-    python -m benchmarks.orchestration [lock] [sleep] [noop] [kill] [repro] [two] [--rounds N]
+    python -m benchmarks.orchestration [lock] [sleep] [noop] [kill] [repro] [two] [share] [--rounds N]
 
 lock   dvc.lock after `bardlet build --jobs 4` and after `dvc repro`, for random graphs of up to 40 stages
 sleep  25 independent stages that sleep 1 s: `bardlet build --jobs 8` against `dvc repro`
@@ -8,6 +8,7 @@ noop   nothing to do: `bardlet build` against `dvc repro`, with a new database o
 kill   processes that are left 5 s after a kill at a random moment: of the flow, of DVC's process; Ctrl-C
 repro  the same after a kill -9 of a plain `dvc repro`, whose stages are this project's: `pipeline.stage.main`
 two    two builds of one workspace at once
+share  a second clone with the shared cache, on the same machine and on another: what is built and what restored
 
 All of it in a folder for temporary files, by the commands that a user types. `lock`, `kill` and `two` report to one
 Prefect server and run four rounds at once. `sleep` and `noop` start a server a build, as a user without one does.
@@ -275,7 +276,42 @@ def two(folder: Path, rounds: int) -> None:
     show("two", pairs=rounds, one_waited=sum(waited), both_right_and_dvc_lock_the_same=sum(good))
 
 
-ROWS = {"lock": lock, "sleep": sleep, "noop": noop, "kill": kill, "repro": repro, "two": two}
+def share(folder: Path, _: int) -> None:
+    graph = graphs.random_graph(7, most=40)
+    commands = {name: graphs.command(name, deps, sleep=1) for name, deps in graph.items()}
+    environment = {**graphs.environment(), "PREFECT_HOME": str(folder / "prefect")}
+
+    def clone(name: str, machine: str) -> Path:
+        root = graphs.add_measurement(graphs.write(folder / name, graph, commands), list(graph), machine)
+        return graphs.add_remote(root, folder / "remote")
+
+    first = clone("first", "machine 1")
+    built, _said = timed(bardlet("build", "--push"), first, environment)
+    for name, machine, lock in (
+        ("same machine", "machine 1", False),
+        ("other machine", "machine 2", False),
+        ("other machine, dvc.lock", "machine 2", True),
+    ):
+        root = clone(name, machine)
+        if lock:
+            (root / "dvc.lock").write_bytes((first / "dvc.lock").read_bytes())
+        seconds, said = timed(bardlet("build"), root, environment)
+        ended = {
+            word: [line.split()[1] for line in said.splitlines() if line.startswith(f"  {word} ")]
+            for word in ("built", "restored")
+        }
+        show(
+            "share",
+            clone=name,
+            stages=len(graph) + 3,
+            first_build_and_push_s=round(built, 1),
+            seconds=round(seconds, 1),
+            restored=len(ended["restored"]),
+            built=ended["built"],
+        )
+
+
+ROWS = {"lock": lock, "sleep": sleep, "noop": noop, "kill": kill, "repro": repro, "two": two, "share": share}
 
 
 def main() -> None:

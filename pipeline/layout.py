@@ -13,6 +13,7 @@ artifacts/host.json               fingerprint of the machine
 artifacts/benchmark/              results.json, metrics.json, samples/
 artifacts/gate/verdict.json       on the whole fleet; models/<model>.json says the same of one model
 artifacts/report/index.html
+artifacts/history.jsonl           what nightly builds found
 """
 
 from dataclasses import dataclass
@@ -158,6 +159,10 @@ class Layout:
     @property
     def model_verdicts(self) -> Path:
         return self.verdict.parent / "models"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "artifacts" / "history.jsonl"
 
     @property
     def report(self) -> Path:

@@ -14,7 +14,7 @@ OVERRIDES = "typing-extensions>=4.15\n"
 # uv takes 1.3.1, which pip refuses.
 CONSTRAINTS = "backports-strenum==1.2.8\n"
 # What torch's CUDA build adds is no part of the lock: torch is installed first, by its version alone.
-OPTIONAL = ("tensorflow", "benchmarks")
+OPTIONAL = ("tensorflow", "benchmarks", "tests")
 CUDA_PREFIXES = ("nvidia-", "triton", "cuda-")
 
 

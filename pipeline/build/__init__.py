@@ -6,6 +6,9 @@ slots.py      cores, memory and mutex of a stage: pure
 reasons.py    why a stage runs, in words: pure
 summary.py    how a build ended, in words and as an exit code: pure
 lockfile.py   the order of dvc.lock: pure
+repository.py DVC's repository, opened and locked
+sharing.py    the shared cache, as the build sees it
+sharing_stages.py, sharing_remote.py, sharing_storage.py   the shared cache, as a worker uses it
 pools.py      what must hold before stages go to other machines: pure
 leases.py     how two machines notice that the other is gone: pure
 remote.py, remote_objects.py   what DVC does for a stage on another machine, on both sides

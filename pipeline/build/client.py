@@ -51,6 +51,7 @@ class BuildServer:
         theirs.close()
         self._lock = threading.Lock()
         self._jobs: set[socket.socket] = set()
+        self._cancelled = False
 
     def run(self, job: Mapping[str, Any], listen: Callable[[Mapping[str, Any]], None]) -> JobResult:
         """Have a job done and wait for its end.
@@ -65,6 +66,8 @@ class BuildServer:
         ours, theirs = socket.socketpair()
         try:
             with self._lock:
+                if self._cancelled:
+                    return JobResult(None, None, None, "cancelled")
                 self._jobs.add(ours)
                 socket.send_fds(self._control, [b"j"], [theirs.fileno()])
             theirs.close()
@@ -79,8 +82,9 @@ class BuildServer:
                 ours.close()
 
     def cancel(self) -> None:
-        """End all jobs; their `run` returns soon."""
+        """End all jobs, those too whose `run` has yet to come; it returns soon."""
         with self._lock:
+            self._cancelled = True
             for job in self._jobs:
                 # One that has just ended is no longer connected.
                 with suppress(OSError):

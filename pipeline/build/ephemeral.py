@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,9 +17,11 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from pipeline.build import processes
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 
 HOME = Path(".prefect")
+# All interfaces: nothing that one could connect to.
+ANY = "0.0.0.0"
 _START_SECONDS = 120
 _DIRECT = build_opener(ProxyHandler({}))
 
@@ -35,6 +37,8 @@ def set_defaults(root: Path, environment: MutableMapping[str, str]) -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
+        # Seconds until a run that was asked for in the UI starts.
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",
     }
     for name, value in defaults.items():
         environment.setdefault(name, value)
@@ -56,6 +60,11 @@ def lasting_server(root: Path) -> str | None:
     return None
 
 
+def api_of(host: str, port: int) -> str:
+    """The address of the API of a server on this machine."""
+    return f"http://{'127.0.0.1' if host == ANY else host}:{port}/api"
+
+
 def is_healthy(api: str) -> bool:
     """Whether a Prefect server answers at `api`."""
     try:
@@ -72,7 +81,8 @@ def server(root: Path) -> Iterator["Server"]:
     if found is not None:
         yield Server(found, None)
         return
-    started = _start(root)
+    settings = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+    started = _start(root, "127.0.0.1", free_port(), settings)
     try:
         yield started
     finally:
@@ -114,29 +124,43 @@ class Server:
                 self._process.wait()
 
 
-def _start(root: Path) -> Server:
-    port = free_port()
+def start_lasting(root: Path, host: str, port: int) -> Server:
+    """Start a server with UI and scheduler.
+
+    Raises:
+        InputError: the port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(f"--port: {host}:{port} is not free ({error.strerror}); choose another") from error
+    # The address that a browser asks is that of the page it has, by whatever name it knows this machine.
+    settings = {
+        "PREFECT_SERVER_UI_ENABLED": "1",
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "0",
+    }
+    return _start(root, host, port, settings)
+
+
+def _start(root: Path, host: str, port: int, settings: Mapping[str, str]) -> Server:
     package = find_spec("prefect")
     assert package is not None and package.origin is not None
-    environment = {
-        **os.environ,
-        "PREFECT_UI_ENABLED": "0",
-        "PREFECT__SERVER_EPHEMERAL": "1",
-        "PREFECT__SERVER_FINAL": "1",
-    }
     (root / HOME).mkdir(exist_ok=True)
     arguments = ["--factory", "prefect.server.api.server:create_app", "--app-dir", str(Path(package.origin).parents[1])]
-    arguments += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
+    arguments += ["--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
     parent = os.getpid()
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", *arguments],
-        env=environment,
+        env={**os.environ, "PREFECT__SERVER_FINAL": "1", **settings},
         stdin=subprocess.DEVNULL,
         # Ctrl-C is for the build, which still has to say how it ended.
         start_new_session=True,
         preexec_fn=lambda: processes.die_with_parent(parent),
     )
-    return Server(f"http://127.0.0.1:{port}/api", process)
+    return Server(api_of(host, port), process)
 
 
 def free_port() -> int:

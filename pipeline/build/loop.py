@@ -32,6 +32,8 @@ def build(session: Session, schedule: Schedule, force: bool, start: Start, tell:
     ended: queue.SimpleQueue[StageResult] = queue.SimpleQueue()
     try:
         while True:
+            if session.cancelled:
+                schedule.cancel()
             for result in schedule.settle():
                 stage = _stage(schedule, result.name)
                 start(stage, _ended_well(schedule, stage), partial(_settled, result, tell))
@@ -84,7 +86,9 @@ def _reproduce(
 
     result = StageResult(stage.name, Outcome.FAILED, message="the build itself failed", exit_code=ExitCode.BROKEN)
     try:
-        result = session.run(stage, schedule.plan, force, both, lambda why: both(f"runs: {'; '.join(why)}"))
+        result = session.run(
+            stage, schedule.plan, force, both, lambda why: both(f"runs: {'; '.join(why)}") if why else None
+        )
         if result.outcome is not Outcome.BUILT:
             both(": ".join(filter(None, [result.outcome, result.message])))
     finally:

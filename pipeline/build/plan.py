@@ -51,6 +51,11 @@ class Plan:
         """Stages that are up to date and that nothing which runs can change."""
         return [stage.name for stage in self.stages if stage.name not in self._touched()]
 
+    def summary(self) -> str:
+        """How many stages there are, and how many of them are up to date."""
+        stages = "1 stage" if len(self.stages) == 1 else f"{len(self.stages)} stages"
+        return f"{stages}, {len(self.cached())} up to date"
+
     def _touched(self) -> set[str]:
         touched: set[str] = set()
         for stage in self.stages:

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from pipeline.build.client import BuildServer, JobResult
 from pipeline.build.plan import Plan, PlannedStage, only_models, read_plan
-from pipeline.build.schedule import Outcome, StageResult
+from pipeline.build.schedule import GOOD, Outcome, StageResult
+from pipeline.build.sharing import SharedCache
 from pipeline.errors import ExitCode, InputError, StageError
 
 LOCK = Path(".dvc/tmp/bardlet/build.lock")
@@ -37,8 +38,15 @@ class Session:
         for needed, advice in (("dvc.yaml", "run this in its folder"), (".dvc", "`dvc init` makes it")):
             if not (root / needed).exists():
                 raise InputError(f"{root / needed} is missing: {advice}")
+        self.cancelled = False
         self._lock = _take(root / LOCK, tell)
         self._server = BuildServer(root, (self._lock,))
+        self._shared = SharedCache(self._server, tell)
+
+    def share(self, plan: Plan) -> None:
+        """Look into the shared cache before a stage of the plan runs."""
+        if len(plan.cached()) < len(plan.stages):
+            self._shared.look()
 
     def plan(self, targets: Sequence[str], models: Sequence[str], force: bool) -> Plan:
         """What `targets` need; see `pipeline.build.plan`.
@@ -68,14 +76,17 @@ class Session:
         def listen(message: Mapping[str, Any]) -> None:
             if "log" in message:
                 log(message["log"])
-            elif "why" in message:
+            elif "why" in message and not reasons:
                 reasons.extend(message["why"])
                 why(message["why"])
+            elif "shared" in message:
+                self._shared.give_up(message["shared"])
 
         job = {
             "do": "stage",
             "stage": stage.name,
             "force": force,
+            "pull": not force and self._shared.ready(),
             "lock_order": {path: list(order) for path, order in plan.lock_order.items()},
             **_where(stage),
         }
@@ -104,8 +115,17 @@ class Session:
         """Everything that was planned is built."""
         self._server.run({"do": "finish"}, lambda _: None)
 
+    def push(self, results: Sequence[StageResult]) -> str:
+        """Send what stages left, and their entries of the run-cache, to the shared cache; returns what was sent.
+
+        Raises:
+            StageError: not all of it arrived.
+        """
+        return self._shared.push([result.name for result in results if result.outcome in GOOD])
+
     def cancel(self) -> None:
-        """End all stages."""
+        """End all stages; none starts any more."""
+        self.cancelled = True
         self._server.cancel()
 
     def __enter__(self) -> Self:

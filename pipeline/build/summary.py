@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.build.schedule import Outcome, StageResult
+from pipeline.build.schedule import GOOD, Outcome, StageResult
 from pipeline.errors import ExitCode
 
 INTERRUPTED = 130
@@ -34,5 +34,5 @@ def summarize(results: Sequence[StageResult], seconds: float) -> str:
 
 def _line(result: StageResult) -> str:
     took = f" in {result.seconds:.1f} s" if result.seconds else ""
-    why = f": {result.message}" if result.message else f" ({'; '.join(result.reasons)})" if result.reasons else ""
-    return f"  {result.outcome:9} {result.name}{took}{why}"
+    why = f" ({'; '.join(result.reasons)})" if result.reasons and (result.outcome in GOOD or not result.message) else ""
+    return f"  {result.outcome:9} {result.name}{took}{why}{f': {result.message}' if result.message else ''}"

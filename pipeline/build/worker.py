@@ -6,8 +6,6 @@ being overwritten in place (a process that is killed leaves the old file or the 
 order that a serial `dvc repro` would leave.
 """
 
-import fcntl
-import json
 import logging
 import os
 import re
@@ -22,19 +20,20 @@ from typing import Any
 from dvc.dependency import ParamsDependency
 from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
-from dvc.lock import Lock, LockError
-from dvc.repo import Repo, lock_repo
+from dvc.lock import LockError
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import relpath
 from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 
 from pipeline.build import reasons, remote
 from pipeline.build.lockfile import UnfinishedBuild, entries, in_order
+from pipeline.build.repository import STATE, locked, locked_repo, open_repo
 from pipeline.build.schedule import Outcome
+from pipeline.build.sharing_stages import FROM_HERE, ask, fetch, look, push
 from pipeline.build.summary import stage_exit_code
 from pipeline.errors import ExitCode, InputError
 
-STATE = Path("bardlet")
 _BUSY_SECONDS = 0.5
 _EXITED = re.compile(r", exited with (-?\d+)$")
 
@@ -43,7 +42,10 @@ Say = Callable[[Mapping[str, Any]], None]
 
 def answer(job: Mapping[str, Any], say: Say) -> None:
     """Do one job and say how it ended: a plan, a stage, the end of a build, or what a pool's worker does around it."""
-    work = {"plan": plan, "stage": reproduce, "finish": finish, "inputs": take_inputs, "publish": publish}[job["do"]]
+    work = {
+        **{"plan": plan, "stage": reproduce, "finish": finish, "look": look, "push": push},
+        **{"inputs": take_inputs, "publish": publish},
+    }[job["do"]]
     try:
         say({"answer": work(job, say)})
     except (DvcException, InputError) as error:
@@ -52,11 +54,12 @@ def answer(job: Mapping[str, Any], say: Say) -> None:
 
 def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """Everything about the stages that `targets` need, in the order in which `dvc repro` takes them."""
-    with _open_repo() as repo:
+    with locked_repo() as repo:
         targets = job["targets"] or ["dvc.yaml"]
         _check_targets(repo, job["targets"])
         graph = get_active_graph(repo.index.graph)
         stages = plan_repro(graph, collect_stages(repo, targets))
+        _read_files_once(stages)
         unfinished = UnfinishedBuild(Path(repo.tmp_dir) / STATE / "unfinished.json")
         locks = {_lock_path(stage) for stage in stages} - {None}
         return {
@@ -71,8 +74,10 @@ def reproduce(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     busy = ""
     while True:
         try:
-            with _open_repo() as repo:
-                return _reproduce(repo, job, say)
+            with open_repo() as repo:
+                brought = _bring(repo, job, say) if job.get("pull") else None
+                with locked(repo):
+                    return _reproduce(repo, job, say, brought)
         except LockError as error:
             # Another `dvc` works on the same paths. DVC waits for its repository but not for paths.
             if str(error) != busy:
@@ -83,25 +88,37 @@ def reproduce(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 def finish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """A build has ended with everything built."""
-    with _open_repo() as repo:
+    with locked_repo() as repo:
         UnfinishedBuild(Path(repo.tmp_dir) / STATE / "unfinished.json").forget()
     return {}
 
 
 def take_inputs(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """On a worker of a pool: have what a stage reads in its place."""
-    with _open_repo() as repo:
+    with locked_repo() as repo:
         remote.take_inputs(repo, job["stage"], job["files"])
     return {}
 
 
 def publish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """On a worker of a pool: hand on what a stage made."""
-    with _open_repo() as repo:
+    with locked_repo() as repo:
         return remote.publish(repo, job["stage"])
 
 
-def _reproduce(repo: Any, job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+def _bring(repo: Any, job: Mapping[str, Any], say: Say) -> str | None:
+    """Look into the shared cache for a stage that has to run; returns what came from there, in words."""
+    with locked(repo):
+        stage = next(iter(repo.stage.collect(job["stage"])))
+        why = _reasons(stage)
+        question = ask(repo, stage) if why else None
+    if question is None:
+        return None
+    say({"why": why})
+    return fetch(repo, question, say)
+
+
+def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None) -> dict[str, Any]:
     stage = next(iter(repo.stage.collect(job["stage"])))
     before = {out.def_path: out.hash_info for out in stage.outs}
     why = [reasons.FORCED] if job["force"] else _reasons(stage)
@@ -111,10 +128,15 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     try:
         state = Path(repo.tmp_dir) / STATE
         with repo.scm_context(quiet=True), remote.in_pool(job.get("pool"), job["force"], state):
+            if brought and not _has_command(stage):
+                stage.checkout()
+                return {"outcome": Outcome.RESTORED, "message": brought, "outs_same": True}
             done = stage.reproduce(force=job["force"])
             if done is None:
                 return {"outcome": Outcome.CACHED, "outs_same": True}
-            _record(repo, stage, job["lock_order"])
+            # ruamel takes a second for a dvc.lock of 100 kB, and others wait for DVC's lock meanwhile.
+            if not restored.heard or _recorded(stage) != to_single_stage_lockfile(stage):
+                _record(repo, stage, job["lock_order"])
     except LockError:
         raise
     except remote.EndedElsewhere as ended:
@@ -122,7 +144,14 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     except DvcException as error:
         return _failure(error)
     same = all(out.hash_info and out.hash_info == before[out.def_path] for out in stage.outs)
-    return {"outcome": Outcome.RESTORED if restored.heard else Outcome.BUILT, "outs_same": same}
+    if restored.heard:
+        return {"outcome": Outcome.RESTORED, "message": brought or FROM_HERE, "outs_same": same}
+    return {"outcome": Outcome.BUILT, "outs_same": same}
+
+
+def _has_command(stage: Any) -> bool:
+    """Whether DVC would run something; what was added and what is frozen is checked out or missing."""
+    return bool(stage.cmd) and not stage.frozen
 
 
 def _failure(error: DvcException) -> dict[str, Any]:
@@ -151,45 +180,6 @@ class _Listener(logging.Filter):
         return True
 
 
-class _QueuedLock(Lock):  # type: ignore[misc]  # DVC has no type information
-    """DVC's lock of the repository, waited for in a queue and not by trying twice a second."""
-
-    def __init__(self, lockfile: str, queue: Path) -> None:
-        super().__init__(lockfile, wait=True)
-        self._queue = os.open(queue, os.O_RDWR | os.O_CREAT, 0o666)
-
-    def lock(self) -> None:
-        fcntl.flock(self._queue, fcntl.LOCK_EX)
-        super().lock()
-
-    def unlock(self) -> None:
-        super().unlock()
-        fcntl.flock(self._queue, fcntl.LOCK_UN)
-
-
-@contextmanager
-def _open_repo() -> Iterator[Any]:
-    """The repository of the current folder, locked as every DVC command locks it."""
-    with Repo(_wait_for_lock=True) as repo:
-        state = Path(repo.tmp_dir) / STATE
-        state.mkdir(exist_ok=True)
-        if isinstance(repo.lock, Lock):
-            repo.lock = _QueuedLock(repo.lock.lockfile, state / "queue")
-        with lock_repo(repo):
-            _heal_rwlock(Path(repo.tmp_dir) / "rwlock")
-            yield repo
-
-
-def _heal_rwlock(path: Path) -> None:
-    """Remove DVC's list of busy paths where a process was killed while it wrote it; only lock holders write it."""
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        pass
-    except ValueError:
-        path.unlink()
-
-
 def _check_targets(repo: Any, targets: Sequence[str]) -> None:
     for target in targets:
         try:
@@ -200,6 +190,13 @@ def _check_targets(repo: Any, targets: Sequence[str]) -> None:
             close = get_close_matches(target, [*known, *groups], 1)
             hint = f"; did you mean '{close[0]}'?" if close else f"; stages are {', '.join(dict.fromkeys(groups))}"
             raise DvcException(f"no stage '{target}' in dvc.yaml{hint}") from (error if not close else None)
+
+
+def _read_files_once(stages: Sequence[Any]) -> None:
+    """Let all stages of a dvc.yaml share what was read; DVC parses dvc.yaml and dvc.lock anew for each of them."""
+    files: dict[str, Any] = {}
+    for stage in stages:
+        stage.dvcfile = files.setdefault(stage.path, stage.dvcfile)
 
 
 def _describe(stage: Any, upstream: Sequence[Any], force: bool) -> dict[str, Any]:
@@ -247,7 +244,8 @@ def _reasons(stage: Any) -> list[str]:
         for dep in stage.deps:
             found += _dep_reasons(dep)
     for out in stage.outs:
-        found += [reasons.changed_path(path, word) for path, word in out.status().items()]
+        # Of what is neither here nor in the cache DVC says the latter; people miss the file.
+        found += [reasons.changed_path(path, word if out.exists else "deleted") for path, word in out.status().items()]
     return found
 
 

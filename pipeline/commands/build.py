@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,10 @@ import typer
 
 from pipeline.build import ephemeral, pools
 from pipeline.build.request import Request
+from pipeline.build.schedule import StageResult
 from pipeline.build.session import Session
 from pipeline.build.summary import INTERRUPTED, exit_code, summarize
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 
 
 def build(
@@ -27,6 +29,10 @@ def build(
         str | None, typer.Option("--models", metavar="M,…", help="Only these models of the fleet.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Run stages that are up to date too.")] = False,
+    pull: Annotated[
+        bool, typer.Option("--pull/--no-pull", help="Look into the shared cache before a stage runs.")
+    ] = True,
+    push: Annotated[bool, typer.Option("--push", help="Send what was built to the shared cache.")] = False,
 ) -> int:
     """Build what is not up to date, several stages at a time.
 
@@ -34,15 +40,16 @@ def build(
     failed. Branches that do not depend on a failed stage are built. `meta:` of a stage in dvc.yaml says how many cores
     and how much memory it takes.
     """
-    request = Request(tuple(stages or ()), jobs, _names(models), force)
+    request = Request(tuple(stages or ()), jobs, _names(models), force, pull, push)
     begin = time.monotonic()
     root = Path()
     ephemeral.set_defaults(root, os.environ)
     with Session(root, _tell) as session, ephemeral.server(root) as server:
         plan = session.plan(request.targets, request.models, request.force)
         pools.require(plan, server.lasting)
-        cached = len(plan.cached())
-        _tell(f"{len(plan.stages)} stages, {cached} up to date")
+        if request.pull:
+            session.share(plan)
+        _tell(plan.summary())
         for name, why in plan.left_out.items():
             _tell(f"left out: {name} ({why})")
         os.environ["PREFECT_API_URL"] = server.api
@@ -53,8 +60,23 @@ def build(
         except KeyboardInterrupt:
             _tell("interrupted; all stages were ended, the next build resumes here")
             return INTERRUPTED
-    print(summarize(results, time.monotonic() - begin))
-    return exit_code(results)
+        print(summarize(results, time.monotonic() - begin), flush=True)
+        code = exit_code(results)
+        return _push(session, results, code) if request.push else code
+
+
+def _push(session: Session, results: Sequence[StageResult], code: int) -> int:
+    """Share what was built; a failure of it counts where the build itself had none."""
+    try:
+        _tell(session.push(results))
+    except KeyboardInterrupt:
+        _tell("interrupted; what had not arrived is sent by the next --push")
+        return INTERRUPTED
+    except StageError as error:
+        if not code:
+            raise
+        _tell(f"error: {error}")
+    return code
 
 
 def _names(models: str | None) -> tuple[str, ...]:

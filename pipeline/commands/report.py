@@ -5,11 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.files import new_file
 from pipeline.layout import Layout
-from pipeline.params_file import load_params
-from pipeline.report.evidence import read_evidence
-from pipeline.report.page import render
+from pipeline.report.page import write
 
 
 def report(
@@ -23,11 +20,7 @@ def report(
     has not been built yet is named on the page; with nothing built at all, exit code 4.
     """
     layout = Layout()
-    params = load_params(layout.params).params
-    evidence = read_evidence(layout, params.fleet)
     target = out or layout.report
-    with new_file(target) as temporary:
-        temporary.write_text(render(params, evidence), encoding="utf-8")
-    for note in evidence.notes:
+    for note in write(layout, target):
         print(f"report: {note}")
     print(f"report: {target}")

@@ -4,33 +4,50 @@ dvc.yaml owns the graph and DVC decides what runs. The flow shows it: what was u
 had is Restored, and what failed or waits behind a failure says why. Without the decorators it builds the same.
 """
 
+import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, runtime
 from prefect.client.schemas import State
+from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import MissingContextError, TerminationSignal
-from prefect.futures import PrefectFuture, wait
+from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipeline.build import loop
-from pipeline.build.plan import Plan, PlannedStage
+from pipeline.build import ending, ephemeral, loop, pages, pools
+from pipeline.build.plan import Plan
 from pipeline.build.request import Request
-from pipeline.build.schedule import Outcome, Schedule, StageResult
+from pipeline.build.schedule import Schedule, StageResult
 from pipeline.build.session import Session
 from pipeline.build.slots import this_machine
-from pipeline.build.summary import exit_code, summarize
-from pipeline.errors import StageError
+from pipeline.build.summary import INTERRUPTED
+from pipeline.errors import BardletError, StageError
+from pipeline.flow import page
+from pipeline.flow.tasks import Tasks, log
+from pipeline.flow.watch import watch
+from pipeline.layout import Layout
 
 NAME = "build"
 _DELIVERY_SECONDS = 5
 Tell = Callable[[str], None]
+
+
+@dataclass
+class _Prepared:
+    """A build that `bardlet build` planned while Prefect was imported, and what becomes of it."""
+
+    session: Session
+    plan: Plan
+    tell: Tell
+    results: list[StageResult] = field(default_factory=list)
+
+
+_prepared: ContextVar[_Prepared | None] = ContextVar("prepared", default=None)
 
 
 def run(session: Session, plan: Plan, request: Request, tell: Tell) -> list[StageResult]:
@@ -39,80 +56,118 @@ def run(session: Session, plan: Plan, request: Request, tell: Tell) -> list[Stag
     Raises:
         KeyboardInterrupt: after all stages were ended.
     """
-    schedule = Schedule(plan, this_machine(request.jobs))
-    in_pools = sum(stage.needs.pool is not None for stage in plan.stages)
-    workers: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=schedule.machine.jobs + in_pools + 2)
-    decorated = flow(
-        name=NAME,
-        task_runner=workers,  # type: ignore[arg-type]  # Prefect declares a future of its own for each runner
-        validate_parameters=False,
-        persist_result=False,
-    )
-    results: list[StageResult] = []
-
-    @decorated
-    def build(targets: Sequence[str], jobs: int | None, models: Sequence[str], force: bool) -> State[object]:
-        begin = time.monotonic()
-        tasks = _Tasks()
-        try:
-            results.extend(loop.build(session, schedule, force, tasks.start, tell))
-        finally:
-            tasks.wait()
-        text = summarize(results, time.monotonic() - begin)
-        _log(text)
-        return Failed(message=text) if exit_code(results) else Completed(message=text)
-
+    prepared = _Prepared(session, plan, tell)
+    token = _prepared.set(prepared)
+    message: str | None = "it did not start"
     try:
-        ended = build(list(request.targets), request.jobs, list(request.models), request.force, return_state=True)
+        message = build(**parameters(request), return_state=True).message
     except TerminationSignal as signal:
         raise KeyboardInterrupt from signal
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
     finally:
+        _prepared.reset(token)
         # Both send in the background; a server that ends with the build would miss the rest.
         APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
         EventsWorker.drain_all(timeout=_DELIVERY_SECONDS)
-    if len(results) < len(plan.stages):
-        raise StageError(f"the flow itself failed: {ended.message}")
+    if len(prepared.results) < len(plan.stages):
+        raise StageError(f"the flow itself failed: {message}")
+    return prepared.results
+
+
+def parameters(request: Request, history: bool = False) -> dict[str, object]:
+    """A request as the parameters of the flow."""
+    return {
+        "targets": list(request.targets),
+        "jobs": request.jobs,
+        "models": list(request.models),
+        "force": request.force,
+        "pull": request.pull,
+        "push": request.push,
+        "history": history,
+    }
+
+
+def _run_name() -> str:
+    """What a run builds, as its name."""
+    given = runtime.flow_run.parameters
+    what = ", ".join(given.get("targets") or []) or "all stages"
+    models = ", ".join(given.get("models") or [])
+    return " ".join(filter(None, [what, f"of {models}" if models else "", "forced" if given.get("force") else ""]))
+
+
+@flow(name=NAME, flow_run_name=_run_name, persist_result=False)
+def build(
+    targets: list[str] | None = None,
+    jobs: int | None = None,
+    models: list[str] | None = None,
+    force: bool = False,
+    pull: bool = True,
+    push: bool = False,
+    history: bool = False,
+) -> State[object]:
+    """Build what is not up to date; the same result as `dvc repro`, in parallel.
+
+    Args:
+        targets: stages as DVC names them; none: all of dvc.yaml.
+        jobs: stages at once; none: one a core.
+        models: only these models of the fleet; none: all.
+        force: run stages that are up to date too.
+        pull: look for results in the shared cache before a stage runs.
+        push: send outputs and run-cache to the shared cache afterwards.
+        history: append verdict and figures to artifacts/history.jsonl.
+    """
+    request = Request(tuple(targets or ()), jobs, tuple(models or ()), force, pull, push)
+    begin = time.monotonic()
+    layout = Layout()
+    prepared = _prepared.get()
+    if prepared:
+        results, problem = _build_prepared(prepared, request), None
+    else:
+        results, problem = _build_here(layout.root, request)
+    ended = ending.conclude(layout, results, problem, time.monotonic() - begin, history)
+    log(ended.text)
+    page.show(layout, ended, results, pages.address(layout.root))
+    if ended.exit_code == INTERRUPTED:
+        return Cancelled(message=ended.headline)
+    return Failed(message=ended.headline) if ended.exit_code else Completed(message=ended.headline)
+
+
+def _build_prepared(prepared: _Prepared, request: Request) -> list[StageResult]:
+    results = _build(prepared.session, prepared.plan, request, prepared.tell, with_parent=False)
+    prepared.results.extend(results)
     return results
 
 
-class _Tasks:
-    """Shows stages as tasks that are named like them."""
-
-    def __init__(self) -> None:
-        self._futures: dict[str, PrefectFuture[Any]] = {}
-
-    def start(self, stage: PlannedStage, after: Sequence[str], work: loop.Work) -> None:
-        """Have the work of a stage done as a task, drawn behind those upstream tasks that ended well.
-
-        Behind a failed one Prefect would not start it, and it could not say why it is skipped.
-        """
-
-        @task(name=stage.name, task_run_name=stage.name, cache_policy=NO_CACHE, persist_result=False)
-        def show() -> State[object]:
-            return state(work(_log))
-
-        before = [self._futures[name] for name in after]
-        self._futures[stage.name] = show.submit(wait_for=before, return_state=False)
-
-    def wait(self) -> None:
-        """Wait until all tasks have ended."""
-        wait(list(self._futures.values()))
+def _build_here(root: Path, request: Request) -> tuple[list[StageResult], BardletError | None]:
+    """Build as a run that a schedule or the UI started, and share it; what is told goes to the run's log."""
+    ephemeral.set_defaults(root, os.environ)
+    results: list[StageResult] = []
+    try:
+        with Session(root, log) as session:
+            plan = session.plan(request.targets, request.models, request.force)
+            # What started this run is a server that lasts.
+            pools.require(plan, lasting_server=True)
+            if request.pull:
+                session.share(plan)
+            log(plan.summary())
+            results = _build(session, plan, request, lambda _: None, with_parent=True)
+            if request.push and not session.cancelled:
+                log(session.push(results))
+    except BardletError as error:
+        return results, error
+    return results, None
 
 
-def state(result: StageResult) -> State[object]:
-    """The state that shows how a stage ended."""
-    message = result.message or "; ".join(result.reasons) or "up to date"
-    match result.outcome:
-        case Outcome.BUILT:
-            return Completed(message=message)
-        case Outcome.CACHED | Outcome.RESTORED:
-            return Completed(name=result.outcome.capitalize(), message=message)
-        case Outcome.FAILED:
-            return Failed(message=message)
-        case Outcome.SKIPPED | Outcome.CANCELLED:
-            return Cancelled(name=result.outcome.capitalize(), message=message)
+def _build(session: Session, plan: Plan, request: Request, tell: Tell, with_parent: bool) -> list[StageResult]:
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    machine = this_machine(request.jobs)
+    in_pools = sum(stage.needs.pool is not None for stage in plan.stages)
 
+    def cancel(why: str) -> None:
+        tell(f"{why}: all stages are ended")
+        session.cancel()
 
-def _log(text: str) -> None:
-    with suppress(MissingContextError):
-        get_run_logger().info(text)
+    with watch(context.flow_run.id, cancel, with_parent), Tasks(machine.jobs + in_pools) as tasks:
+        return loop.build(session, Schedule(plan, machine), request.force, tasks.start, tell)

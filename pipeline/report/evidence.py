@@ -1,6 +1,6 @@
 """Reading what the stages left; what is missing becomes a note on the page instead of an error."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import history
 from pipeline.errors import IntegrityError
 from pipeline.files import read_json
 from pipeline.layout import Layout
@@ -27,6 +28,7 @@ class Evidence:
         variants: the content of each model's variants.json; without those that are missing.
         results: the content of results.json; empty lists when it is missing.
         notes: what is missing, and what to do about it.
+        history: what nightly builds found, the oldest first.
     """
 
     layout: Layout
@@ -34,6 +36,7 @@ class Evidence:
     variants: Mapping[str, Json]
     results: Json
     notes: tuple[str, ...]
+    history: Sequence[Json] = ()
 
     def samples(self, measurement: Json) -> NDArray[np.float64] | None:
         """Raw latencies in milliseconds; `None` when their file is missing or is no array."""
@@ -59,7 +62,7 @@ def read_evidence(layout: Layout, fleet: tuple[str, ...]) -> Evidence:
     variants = {name: entry for name, entry in read.items() if entry is not None}
     if verdict is None and results is None and not variants:
         raise IntegrityError("\n".join(["nothing to report yet:", *notes]))
-    return Evidence(layout, verdict, variants, results or _NO_RESULTS, tuple(notes))
+    return Evidence(layout, verdict, variants, results or _NO_RESULTS, tuple(notes), history.read(layout.history))
 
 
 def _read(path: Path, notes: list[str]) -> Json | None:

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from pipeline.layout import Engine
+from pipeline.files import new_file
+from pipeline.layout import Engine, Layout
 from pipeline.params import ModelParams, Params
+from pipeline.params_file import load_params
 from pipeline.release.evidence import describe_case, describe_host
-from pipeline.report.evidence import Evidence
+from pipeline.report.evidence import Evidence, read_evidence
+from pipeline.report.history_plot import history_plot
 from pipeline.report.plots import latency_plot, quality_plot
 from pipeline.report.rows import (
     ENGINE_NAMES,
@@ -53,6 +57,21 @@ class ModelSection:
     failures: Sequence[Json]
     quality_plot: Markup | None
     latency_plot: Markup | None
+    history_plot: Markup | None
+
+
+def write(layout: Layout, target: Path) -> Sequence[str]:
+    """Write the page of a workspace and return what is missing on it.
+
+    Raises:
+        InputError: params.yaml is wrong.
+        IntegrityError: there is nothing to show.
+    """
+    params = load_params(layout.params).params
+    evidence = read_evidence(layout, params.fleet)
+    with new_file(target) as temporary:
+        temporary.write_text(render(params, evidence), encoding="utf-8")
+    return evidence.notes
 
 
 def render(params: Params, evidence: Evidence) -> str:
@@ -131,6 +150,7 @@ def _section(name: str, params: ModelParams, evidence: Evidence) -> ModelSection
         failures=[failure for failure in evidence.results["failures"] if failure["model"] == name],
         quality_plot=_markup(quality_plot(rows, params.measures, _floors(params))),
         latency_plot=_markup(latency_plot(sampled)),
+        history_plot=_markup(history_plot(evidence.history, name)),
     )
 
 

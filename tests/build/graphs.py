@@ -17,6 +17,21 @@ from pipeline.build.summary import exit_code
 
 ROOT = Path(__file__).parents[2]
 CLI = "import sys; sys.argv[0] = 'bardlet'; from pipeline.cli import main; sys.exit(main())"
+# A measurement on one machine, as in this repository's dvc.yaml.
+MEASUREMENT = """  host:
+    cmd: cat fingerprint > host.json
+    deps: [params.yaml]
+    outs: [{{host.json: {{cache: false}}}}]
+    always_changed: true
+  benchmark:
+    cmd: cat host.json {outputs} > results
+    deps: [host.json, {outputs_listed}]
+    outs: [results]
+  gate:
+    cmd: wc -c results > verdict
+    deps: [results]
+    outs: [verdict]
+"""
 # One output of a stage is its name, the stages before it and a parameter.
 STAGE = """  {name}:
     cmd: {command}
@@ -70,6 +85,23 @@ def write(
     return root
 
 
+def add_measurement(root: Path, names: Sequence[str], machine: str) -> Path:
+    """Have the outputs of these stages measured, and judged, on a machine with this fingerprint."""
+    outputs = [f"{name}.txt" for name in names]
+    with (root / "dvc.yaml").open("a") as file:
+        file.write(MEASUREMENT.format(outputs=" ".join(outputs), outputs_listed=", ".join(outputs)))
+    (root / "fingerprint").write_text(machine)
+    return root
+
+
+def add_remote(root: Path, url: object, **settings: str) -> Path:
+    """Make `url` the shared cache of a workspace."""
+    lines = "".join(f"    {name} = {value}\n" for name, value in {"url": url, "verify": "true", **settings}.items())
+    with (root / ".dvc/config").open("a") as config:
+        config.write(f"    remote = shared\n['remote \"shared\"']\n{lines}")
+    return root
+
+
 def random_graph(seed: int, most: int) -> dict[str, Sequence[str]]:
     """Up to `most` stages in an order that is not that of their dependencies."""
     chosen = random.Random(seed)
@@ -95,6 +127,8 @@ def build(
     models: Sequence[str] = (),
     jobs: int = 4,
     force: bool = False,
+    pull: bool = True,
+    push: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, StageResult], list[str]]:
     """Build without Prefect; returns the results by stage and what was told."""
@@ -110,7 +144,11 @@ def build(
     with Session(root, hear) as session:
         plan = session.plan(targets, models, force)
         schedule = Schedule(plan, Machine(jobs=jobs, cores=4, memory_gb=8))
+        if pull:
+            session.share(plan)
         results = loop.build(session, schedule, force, start, hear)
+        if push:
+            hear(session.push(results))
     return {result.name: result for result in results}, told
 
 

@@ -157,6 +157,8 @@ def write(root: Path, tiny_teacher: Callable[[Path], str]) -> Fleet:
     for name in (".dvc/config", ".dvc/.gitignore"):
         (root / ".dvc").mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, root / name)
+    # Not the shared cache of whoever runs the tests.
+    (root / ".dvc/config.local").write_text("['remote \"shared\"']\n    url = ../../shared\n", encoding="utf-8")
     tiny_teacher(root / TEACHER)
     write_texts(root / "data" / "raw")
     edit_params(root / "params.yaml", lambda params: shrink(params, sha256(root / TEACHER / "model.safetensors")))

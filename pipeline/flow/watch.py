@@ -1,0 +1,53 @@
+"""Ending a build whose flow run was cancelled.
+
+Prefect ends the process of a run that a runner or worker started, some seconds later; of a build from a terminal nobody
+is told. So the build itself asks for the state of its run.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
+
+# With the 1.5 s that stages get to end, and the time it takes to end what does not, it stays below 5.
+SECONDS = 1.0
+
+
+@contextmanager
+def watch(run: UUID, cancel: Callable[[str], None], with_parent: bool) -> Iterator[None]:
+    """Call `cancel`, with the reason, once the run is to end; a server that does not answer is no reason.
+
+    Args:
+        run: this flow run.
+        cancel: ends the stages; is called from a thread of its own, at most once.
+        with_parent: the process that started this one ends it by ending itself: a runner or worker that is killed.
+    """
+    done = threading.Event()
+    parent = os.getppid() if with_parent else None
+    thread = threading.Thread(target=_ask, args=(run, cancel, parent, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _ask(run: UUID, cancel: Callable[[str], None], parent: int | None, done: threading.Event) -> None:
+    with get_client(sync_client=True) as client:
+        while not done.wait(SECONDS):
+            if parent is not None and os.getppid() != parent:
+                cancel("the process that started this build is gone")
+                return
+            try:
+                state = client.read_flow_run(run).state
+            except (httpx.HTTPError, PrefectException, OSError):
+                continue
+            if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                cancel("the run was cancelled")
+                return
