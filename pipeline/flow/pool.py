@@ -36,6 +36,8 @@ LOGGER = "stage"
 ANSWER = "answer"
 # A pool without any worker may get one; after this a build gives up.
 NO_WORKER_SECONDS = 600.0
+# Whoever takes a run starts Python and Prefect for it; one that dies meanwhile says nothing.
+BEGIN_SECONDS = 120.0
 _POLL_SECONDS = 1.0
 _LOGS_AT_ONCE = 200
 
@@ -102,6 +104,7 @@ class _Asked:
         self._logs = 0
         self._said = ""
         self._without_worker = time.monotonic()
+        self._taken: float | None = None
 
     def wait(self, stopping: threading.Event) -> dict[str, Any]:
         while not stopping.wait(_POLL_SECONDS):
@@ -129,6 +132,8 @@ class _Asked:
 
     def _wait_for_worker(self, run: FlowRun) -> dict[str, Any] | None:
         self._lease = Lease()
+        if run.state is not None and run.state.type is StateType.PENDING:
+            return self._wait_for_begin(run)
         workers = self._client.read_workers_for_work_pool(self._pool)
         online = [worker.name for worker in workers if worker.status is WorkerStatus.ONLINE]
         if online:
@@ -142,6 +147,14 @@ class _Asked:
             return _ended(Outcome.FAILED, message, ExitCode.BROKEN)
         self._say(f"pool {self._pool} has no worker now; {advice}")
         return None
+
+    def _wait_for_begin(self, run: FlowRun) -> dict[str, Any] | None:
+        self._taken = self._taken or time.monotonic()
+        if time.monotonic() - self._taken < BEGIN_SECONDS:
+            return None
+        message = f"a worker of pool {self._pool} took it and has not begun for {BEGIN_SECONDS:.0f} s: it is gone"
+        self._client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+        return _ended(Outcome.FAILED, f"{message}; the next build starts the stage again", ExitCode.BROKEN)
 
     def _watch_worker(self, run: FlowRun) -> dict[str, Any] | None:
         self._lease.see(run.labels.get(WORKER))

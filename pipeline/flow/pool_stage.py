@@ -18,14 +18,16 @@ from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
+from pipeline.build import processes
 from pipeline.build.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
 from pipeline.build.remote_build import Place, RemoteBuild
+from pipeline.build.remote_engine import PLACE, note_of
 from pipeline.build.schedule import GOOD, Outcome
 from pipeline.flow.pool import ANSWER, FLOW, LOGGER
 
-# A worker tells its flow runs about itself.
-PLACE = "BARDLET_WORKER"
 GONE = "its worker was killed"
+# After this it ends whether it could say so or not; supervisors end the stage with it.
+_LAST_WORDS_SECONDS = 2.5
 _POLL_SECONDS = 1.0
 _DELIVERY_SECONDS = 10
 
@@ -40,7 +42,6 @@ def stage(job: dict[str, Any]) -> State[object]:
     build = RemoteBuild(job, place, log.info)
     run = UUID(str(flow_run.id))
     note = note_of(place.folder)
-    note.write_text(str(run), encoding="utf-8")
     with get_client(sync_client=True) as client, _Watch(build, run, place.name, told["pid"], told["started"]) as watch:
         answer = build.run()
         APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
@@ -48,11 +49,6 @@ def stage(job: dict[str, Any]) -> State[object]:
             client.create_flow_run_input(run, ANSWER, json.dumps(answer))
     note.unlink(missing_ok=True)
     return _state(answer, place.name)
-
-
-def note_of(folder: Path) -> Path:
-    """Where a worker finds the run that it has not finished."""
-    return folder / "run"
 
 
 def _state(answer: dict[str, Any], worker: str) -> State[object]:
@@ -79,6 +75,7 @@ class _Watch:
 
     def __enter__(self) -> "_Watch":
         self._thread.start()
+        processes.outlive_parent()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,8 +88,7 @@ class _Watch:
             while not self._done.wait(_POLL_SECONDS):
                 # A build that has gone reads no answer.
                 if not self._worker_lives():
-                    self.orphaned = True
-                    self._build.cancel(GONE)
+                    self._be_orphaned()
                 beats += 1
                 with contextlib.suppress(httpx.HTTPError, OSError):
                     self._look(client, beats)
@@ -106,6 +102,14 @@ class _Watch:
         self._lease.see(run.labels.get(BUILD))
         if run.state is not None and run.state.type is not StateType.RUNNING:
             self._build.cancel(run.state.message or f"its run is {run.state.name}")
+
+    def _be_orphaned(self) -> None:
+        if not self.orphaned:
+            self.orphaned = True
+            end = threading.Timer(_LAST_WORDS_SECONDS, os._exit, [1])
+            end.daemon = True
+            end.start()
+        self._build.cancel(GONE)
 
     def _worker_lives(self) -> bool:
         try:

@@ -3,20 +3,24 @@
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from uuid import UUID
 
 import anyio
 import httpx
 import psutil
+from anyio.abc import TaskStatus
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
-from prefect.workers.process import ProcessWorker
+from prefect.utilities.processutils import command_to_string
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from pipeline.build.remote_build import Place
+from pipeline.build.remote_engine import PLACE, note_of
 from pipeline.flow.pool import ensure, own_queue
-from pipeline.flow.pool_stage import PLACE, note_of
 
 DEFAULT_QUEUE = "default"
 _HEARTBEAT_SECONDS = 10
@@ -64,9 +68,25 @@ def _give_up(place: Place, why: str) -> None:
         note.unlink()
 
 
+class _Worker(ProcessWorker):
+    """Prefect's worker of processes, which starts them by way of `pipeline.build.remote_engine`."""
+
+    @classmethod
+    def __dispatch_key__(cls) -> str | None:
+        # `process` is taken; the type of the pool stays that.
+        return "bardlet-process"
+
+    async def run(
+        self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: TaskStatus[int] | None = None
+    ) -> ProcessWorkerResult:
+        configuration.command = command_to_string([sys.executable, "-m", "pipeline.build.remote_engine"])
+        configuration._command_configured = True
+        return await super().run(flow_run, configuration, task_status)
+
+
 async def _work(pool: str, name: str, tell: Callable[[str], None]) -> None:
     await _make_queue(pool, own_queue(name))
-    worker = ProcessWorker(
+    worker = _Worker(
         work_pool_name=pool,
         work_queues=[DEFAULT_QUEUE, own_queue(name)],
         name=name,
