@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from dvc.dependency import ParamsDependency
-from dvc.dvcfile import Lockfile
+from dvc.dvcfile import PROJECT_FILE, Lockfile, load_file
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage.serialize import to_single_stage_lockfile
-from dvc.utils import relpath
+from dvc.utils import parse_target, relpath
 from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 
 from pipeline.build import reasons, remote
@@ -109,7 +109,7 @@ def publish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 def _bring(repo: Any, job: Mapping[str, Any], say: Say) -> str | None:
     """Look into the shared cache for a stage that has to run; returns what came from there, in words."""
     with locked(repo):
-        stage = next(iter(repo.stage.collect(job["stage"])))
+        stage = _load(repo, job["stage"])
         why = _reasons(stage)
         question = ask(repo, stage) if why else None
     if question is None:
@@ -118,8 +118,17 @@ def _bring(repo: Any, job: Mapping[str, Any], say: Say) -> str | None:
     return fetch(repo, question, say)
 
 
+def _load(repo: Any, name: str) -> Any:
+    """A stage by its address, with what was read of its files: DVC would parse dvc.lock a second time for it."""
+    path, key = parse_target(name)
+    file = load_file(repo, repo.fs.abspath(path or PROJECT_FILE))
+    stage = file.stages[key]
+    stage.dvcfile = file
+    return stage
+
+
 def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None) -> dict[str, Any]:
-    stage = next(iter(repo.stage.collect(job["stage"])))
+    stage = _load(repo, job["stage"])
     before = {out.def_path: out.hash_info for out in stage.outs}
     why = [reasons.FORCED] if job["force"] else _reasons(stage)
     say({"why": why})

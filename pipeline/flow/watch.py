@@ -14,8 +14,12 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
+from pipeline.errors import ExitCode
+
 # With the 1.5 s that stages get to end, and the time it takes to end what does not, it stays below 5.
 SECONDS = 1.0
+# For a build without its parent to end its stages and to tell a server, which may be gone as well.
+_LAST_SECONDS = 10
 
 
 @contextmanager
@@ -42,6 +46,7 @@ def _ask(run: UUID, cancel: Callable[[str], None], parent: int | None, done: thr
     with get_client(sync_client=True) as client:
         while not done.wait(SECONDS):
             if parent is not None and os.getppid() != parent:
+                _leave_soon()
                 cancel("the process that started this build is gone")
                 return
             try:
@@ -51,3 +56,10 @@ def _ask(run: UUID, cancel: Callable[[str], None], parent: int | None, done: thr
             if state is not None and (state.is_cancelling() or state.is_cancelled()):
                 cancel("the run was cancelled")
                 return
+
+
+def _leave_soon() -> None:
+    """End this process in any case: Prefect's client asks a server that is gone again and again, for minutes."""
+    timer = threading.Timer(_LAST_SECONDS, os._exit, (ExitCode.BROKEN,))
+    timer.daemon = True
+    timer.start()
