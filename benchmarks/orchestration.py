@@ -5,7 +5,8 @@
 lock   dvc.lock after `bardlet build --jobs 4` and after `dvc repro`, for random graphs of up to 40 stages
 sleep  25 independent stages that sleep 1 s: `bardlet build --jobs 8` against `dvc repro`
 noop   nothing to do: `bardlet build` against `dvc repro`, with a new database of Prefect and with an old one
-kill   processes that are left 5 s after a kill at a random moment: of the flow, of DVC's process; Ctrl-C
+kill   processes that are left 5 s after an end at a random moment: kill -9 of the flow or of DVC's process, Ctrl-C,
+       and a cancelled run, by the request that the UI's button sends
 repro  the same after a kill -9 of a plain `dvc repro`, whose stages are this project's: `pipeline.stage.main`
 two    two builds of one workspace at once
 share  a second clone with the shared cache, on the same machine and on another: what is built and what restored
@@ -30,7 +31,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.request import Request, urlopen
 
 import psutil
 
@@ -39,6 +41,7 @@ from tests.build import graphs
 
 MARK = "BARDLET_BENCHMARK_MARK"
 KILL_SECONDS = 5
+CANCELLED = "cancelled in the UI"
 AT_ONCE = 4
 T = TypeVar("T")
 
@@ -162,11 +165,11 @@ def kill(folder: Path, rounds: int) -> None:
     graph: dict[str, list[str]] = {f"s{index}": [] for index in range(6)}
     forks = {name: f"(setsid sleep 3 &) ; sleep 1 & wait; {graphs.command(name, [])}" for name in graph}
     with one_server(folder) as environment:
-        for kind in ("kill -9 of the flow", "Ctrl-C", "kill -9 of DVC's process"):
+        for kind in ("kill -9 of the flow", "Ctrl-C", "kill -9 of DVC's process", CANCELLED):
 
             def once(index: int, kind: str = kind) -> tuple[bool, int, bool]:
                 root = graphs.write(folder / f"{kind}-{index}".replace(" ", "-"), graph, forks)
-                return _kill_once(root, kind, random.Random(index), environment)
+                return _kill_once(root, kind, index, environment)
 
             killed, left, resumed = zip(*side_by_side(rounds, once), strict=True)
             show(
@@ -179,11 +182,13 @@ def kill(folder: Path, rounds: int) -> None:
             )
 
 
-def _kill_once(root: Path, kind: str, chosen: random.Random, environment: dict[str, str]) -> tuple[bool, int, bool]:
+def _kill_once(root: Path, kind: str, index: int, environment: dict[str, str]) -> tuple[bool, int, bool]:
     """Whether the build still ran, how many of its processes were left, and whether the next one completed it."""
-    mark = uuid.uuid4().hex
+    mark, chosen = uuid.uuid4().hex, random.Random(index)
+    # A number of jobs of its own tells its run from those of other rounds.
+    jobs = 100 + index if kind == CANCELLED else 3
     process = subprocess.Popen(
-        bardlet("build", "--jobs", "3"),
+        bardlet("build", "--jobs", str(jobs)),
         cwd=root,
         env={**environment, MARK: mark},
         stdout=subprocess.DEVNULL,
@@ -194,16 +199,31 @@ def _kill_once(root: Path, kind: str, chosen: random.Random, environment: dict[s
         time.sleep(0.05)
     time.sleep(chosen.uniform(0, 4))
     running = process.poll() is None
-    if running:
+    if running and kind == CANCELLED:
+        cancel(environment["PREFECT_API_URL"], jobs)
+    elif running:
         _strike(kind, process, chosen)
     if kind == "kill -9 of DVC's process":
         # The build goes on with the other stages; what belonged to the killed one must be gone when it ends.
         process.wait(120)
     time.sleep(KILL_SECONDS)
-    left = len([one for one in marked(mark) if one.pid != process.pid or kind != "Ctrl-C"])
+    # What may still say how it ended is no stage.
+    left = len([one for one in marked(mark) if one.pid != process.pid or kind not in ("Ctrl-C", CANCELLED)])
     process.wait(60)
     timed(bardlet("build", "--jobs", "3"), root, environment)
     return running, left, "Data and pipelines are up to date" in timed(DVC, root, environment)[1]
+
+
+def cancel(api: str, jobs: int) -> None:
+    """Ask Prefect's server to cancel the run that was started with this number of jobs, as its UI does."""
+    [run] = [run for run in ask(api, "flow_runs/filter", {}) if run["parameters"]["jobs"] == jobs]
+    ask(api, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+
+
+def ask(api: str, path: str, content: object) -> Any:
+    headers = {"Content-Type": "application/json"}
+    with urlopen(Request(f"{api}/{path}", json.dumps(content).encode(), headers), timeout=30) as answer:
+        return json.load(answer)
 
 
 def _strike(kind: str, process: "subprocess.Popen[bytes]", chosen: random.Random) -> None:
