@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": "Check params.yaml, the installed tools and the teachers' sources.",
     "build": "Build what is not up to date, several stages at a time.",
     "serve": "Start Prefect's UI and serve the nightly build.",
+    "worker": "Run stages of a pool on this machine, for builds elsewhere.",
     "gate": "Judge the measurements against the budgets again and show the verdict.",
     "report": "Write artifacts/report/index.html, one page to decide from.",
     "run": "Run a release on texts; with --corpus, search a file.",

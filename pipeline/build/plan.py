@@ -1,7 +1,7 @@
 """What a build has to do, from what DVC says about its own graph."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.build.slots import Needs, read_needs
@@ -19,6 +19,7 @@ class PlannedStage:
         outs_clean: its outputs are what dvc.lock says.
         model: the model of the fleet that it belongs to.
         lock: the lock file that records it, or None for a `.dvc` file.
+        of_its_machine: made anew by every build and kept out of the cache: it describes the machine that made it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class PlannedStage:
     needs: Needs = field(default_factory=Needs)
     model: str | None = None
     lock: str | None = None
+    of_its_machine: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Plan:
     Attributes:
         left_out: stages that `--models` excludes, with the reason where it is not their own model.
         lock_order: for each lock file, its entries in the order that `dvc repro` would leave.
+        uncommitted: changed files that a worker of a pool would not see; looked for only if a stage has a pool.
     """
 
     stages: tuple[PlannedStage, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     lock_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    uncommitted: tuple[str, ...] = ()
 
     def cached(self) -> list[str]:
         """Stages that are up to date and that nothing which runs can change."""
@@ -82,11 +86,31 @@ def read_plan(answer: Mapping[str, Any]) -> Plan:
                 needs=needs,
                 model=entry["model"],
                 lock=entry["lock"],
+                of_its_machine=entry["of_its_machine"],
             )
         )
-    if problems:
+    if problems := problems + split_between_machines(stages):
         raise InputError("\n".join(problems))
-    return Plan(tuple(stages), lock_order=lock_order(stages, answer["locks"]))
+    order = lock_order(stages, answer["locks"])
+    return Plan(tuple(stages), lock_order=order, uncommitted=tuple(answer["uncommitted"]))
+
+
+def split_between_machines(stages: Sequence[PlannedStage]) -> list[str]:
+    """What is wrong where a stage reads the description of a machine that it does not run on."""
+    makers = {stage.name: stage for stage in stages if stage.of_its_machine}
+    problems = []
+    for stage in stages:
+        for maker in (makers[name] for name in stage.upstream if name in makers):
+            if maker.needs.pool != stage.needs.pool:
+                problems.append(
+                    f"dvc.yaml: {_pool(maker)}, but {_pool(stage)}: {stage.name} reads what {maker.name} says of its "
+                    "machine (always_changed, cache: false), so both run on the same; give both the same pool"
+                )
+    return problems
+
+
+def _pool(stage: PlannedStage) -> str:
+    return f"stages.{stage.name.partition('@')[0]}.meta.pool is {stage.needs.pool or 'not set'}"
 
 
 def lock_order(stages: Sequence[PlannedStage], locks: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -126,4 +150,4 @@ def only_models(plan: Plan, models: Collection[str]) -> Plan:
             left_out[stage.name] = f"needs {', '.join(missing)}"
         else:
             kept.append(stage)
-    return Plan(tuple(kept), left_out, plan.lock_order)
+    return replace(plan, stages=tuple(kept), left_out=left_out)

@@ -72,9 +72,14 @@ def first_ancestor_without(variable: str) -> int | None:
     return None
 
 
-def terminate_below(pid: int) -> None:
-    """Ask all processes below `pid`, but not itself, to end."""
-    _each_below(pid, lambda process: process.terminate())
+def outlive_parent() -> None:
+    """Take `die_with_parent` back."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def terminate_below(pid: int) -> int:
+    """Ask all processes below `pid`, but not itself, to end; returns how many there are."""
+    return _each_below(pid, lambda process: process.terminate())
 
 
 def sweep() -> list[int]:

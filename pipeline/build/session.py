@@ -91,7 +91,7 @@ class Session:
             "force": force,
             "pull": not force and self._shared.ready(),
             "lock_order": {path: list(order) for path, order in plan.lock_order.items()},
-            "time_limit_s": stage.needs.time_limit_s,
+            **_where(stage),
         }
         begin = time.monotonic()
         try:
@@ -107,6 +107,20 @@ class Session:
     def remember(self, results: Sequence[StageResult]) -> None:
         """Keep how long stages took."""
         self._durations.note(results)
+
+    def ask(self, job: Mapping[str, Any], log: Tell) -> dict[str, Any]:
+        """Have any other job of `pipeline.build.worker` done.
+
+        Raises:
+            InputError: DVC refuses it.
+            StageError: it was ended, or broke.
+        """
+        done = self._server.run(job, lambda message: log(message["log"]) if "log" in message else None)
+        if done.error:
+            raise InputError(done.error["error"])
+        if done.answer is None:
+            raise StageError(f"{job['do']} of {job['stage']}: {done.stopped or _end(done)}")
+        return done.answer
 
     def finish(self) -> None:
         """Everything that was planned is built."""
@@ -133,6 +147,15 @@ class Session:
     ) -> None:
         self._server.__exit__(kind, error, trace)
         os.close(self._lock)
+
+
+def _where(stage: PlannedStage) -> dict[str, Any]:
+    """The time limit holds where the stage runs: waiting for a worker does not count."""
+    limit, pool = stage.needs.time_limit_s, stage.needs.pool
+    if pool is None:
+        return {"time_limit_s": limit}
+    api = os.environ.get("PREFECT_API_URL")
+    return {"time_limit_s": None, "pool": {"name": pool, "api": api, "time_limit_s": limit}}
 
 
 def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...], seconds: float) -> StageResult:

@@ -7,6 +7,7 @@
       memory_gb: 4
       mutex: gpu          # no two stages with the same word; `machine`: nothing else at all
       time_limit_s: 3600  # then its processes are ended and it counts as failed
+      pool: arm-board     # runs on a machine of this Prefect work pool, and takes nothing of this one
 """
 
 import os
@@ -30,6 +31,8 @@ class Needs(BaseModel):
     memory_gb: Annotated[float, Field(ge=0)] = 0
     mutex: str | None = None
     time_limit_s: Annotated[float, Field(gt=0)] | None = None
+    # Prefect takes neither of these characters in a name.
+    pool: Annotated[str, Field(min_length=1, pattern=r"^[^/%]+$")] | None = None
 
 
 class Machine(BaseModel):
@@ -67,8 +70,12 @@ def read_needs(stage: str, meta: Mapping[str, Any] | None) -> Needs:
 
 
 def fits(wanted: Needs, running: Collection[Needs], machine: Machine) -> bool:
-    """Whether a stage may start beside those that run; one that needs more than there is runs alone."""
-    if not running:
+    """Whether a stage may start beside those that run; one that needs more than there is runs alone.
+
+    A stage that runs in a pool takes nothing here: its worker does one at a time, whatever else it declares.
+    """
+    running = [needs for needs in running if needs.pool is None]
+    if wanted.pool is not None or not running:
         return True
     mutexes = {needs.mutex for needs in running}
     together = [*running, wanted]

@@ -19,6 +19,7 @@ from pipeline.build import processes
 # What is told to end gets this long; with `processes.sweep` it stays below 5 seconds.
 GRACE_SECONDS = 1.5
 _CHUNK_BYTES = 1 << 16
+_PAUSE_SECONDS = 0.2
 
 Work = Callable[[Mapping[str, Any], Callable[[Mapping[str, Any]], None]], None]
 
@@ -132,6 +133,8 @@ class _Supervisor:
                 self._step(remaining)
         if self._exit_code is None:
             self._let_end()
+        elif self._exit_code < 0:
+            self._let_rest_end()
 
     def _let_end(self) -> None:
         """End the stage's processes and let DVC give its locks back; `sweep` kills what is left."""
@@ -139,6 +142,12 @@ class _Supervisor:
         deadline = time.monotonic() + GRACE_SECONDS
         while self._exit_code is None and time.monotonic() < deadline:
             self._step(deadline - time.monotonic())
+
+    def _let_rest_end(self) -> None:
+        """The worker was killed; what it had started may end by itself: who asked a pool has a run to cancel there."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline and processes.terminate_below(os.getpid()):
+            self._step(_PAUSE_SECONDS)
 
     def _step(self, timeout: float | None) -> None:
         for key, _ in self._selector.select(timeout):

@@ -26,13 +26,13 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import parse_target, relpath
 from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 
-from pipeline.build import reasons
+from pipeline.build import reasons, remote
 from pipeline.build.lockfile import UnfinishedBuild, entries, in_order
 from pipeline.build.repository import STATE, locked, locked_repo, open_repo
 from pipeline.build.schedule import Outcome
 from pipeline.build.sharing_stages import FROM_HERE, ask, fetch, look, push
 from pipeline.build.summary import stage_exit_code
-from pipeline.errors import ExitCode
+from pipeline.errors import ExitCode, InputError
 
 _BUSY_SECONDS = 0.5
 _EXITED = re.compile(r", exited with (-?\d+)$")
@@ -41,11 +41,14 @@ Say = Callable[[Mapping[str, Any]], None]
 
 
 def answer(job: Mapping[str, Any], say: Say) -> None:
-    """Do one job and say how it ended: a plan, a stage, or the end of a build."""
-    work = {"plan": plan, "stage": reproduce, "finish": finish, "look": look, "push": push}[job["do"]]
+    """Do one job and say how it ended: a plan, a stage, the end of a build, or what a pool's worker does around it."""
+    work = {
+        **{"plan": plan, "stage": reproduce, "finish": finish, "look": look, "push": push},
+        **{"inputs": take_inputs, "publish": publish},
+    }[job["do"]]
     try:
         say({"answer": work(job, say)})
-    except DvcException as error:
+    except (DvcException, InputError) as error:
         say({"error": ": ".join(_causes(error)), "exit_code": ExitCode.BAD_INPUT})
 
 
@@ -62,6 +65,7 @@ def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         return {
             "locks": {path: unfinished.base(Path(path)) for path in sorted(filter(None, locks))},
             "stages": [_describe(stage, list(graph.successors(stage)), job["force"]) for stage in stages],
+            "uncommitted": remote.survey(repo) if any(_meta(stage).get("pool") for stage in stages) else [],
         }
 
 
@@ -87,6 +91,19 @@ def finish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     with locked_repo() as repo:
         UnfinishedBuild(Path(repo.tmp_dir) / STATE / "unfinished.json").forget()
     return {}
+
+
+def take_inputs(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """On a worker of a pool: have what a stage reads in its place."""
+    with locked_repo() as repo:
+        remote.take_inputs(repo, job["stage"], job["files"])
+    return {}
+
+
+def publish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """On a worker of a pool: hand on what a stage made."""
+    with locked_repo() as repo:
+        return remote.publish(repo, job["stage"])
 
 
 def _bring(repo: Any, job: Mapping[str, Any], say: Say) -> str | None:
@@ -118,7 +135,8 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None)
     restored = _Listener("is cached - skipping run")
     logging.getLogger("dvc.stage.cache").addFilter(restored)
     try:
-        with repo.scm_context(quiet=True):
+        state = Path(repo.tmp_dir) / STATE
+        with repo.scm_context(quiet=True), remote.in_pool(job.get("pool"), job["force"], state):
             if brought and not _has_command(stage):
                 stage.checkout()
                 return {"outcome": Outcome.RESTORED, "message": brought, "outs_same": True}
@@ -130,6 +148,8 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None)
                 _record(repo, stage, job["lock_order"])
     except LockError:
         raise
+    except remote.EndedElsewhere as ended:
+        return ended.answer
     except DvcException as error:
         return _failure(error)
     same = all(out.hash_info and out.hash_info == before[out.def_path] for out in stage.outs)
@@ -194,10 +214,15 @@ def _describe(stage: Any, upstream: Sequence[Any], force: bool) -> dict[str, Any
         "upstream": sorted(other.addressing for other in upstream),
         "reasons": [reasons.FORCED] if force else _reasons(stage),
         "outs_clean": not any(out.status() for out in stage.outs),
-        "meta": stage.meta if isinstance(stage.meta, dict) else {},
+        "meta": _meta(stage),
+        "of_its_machine": remote.describes_its_machine(stage),
         "model": _model(stage),
         "lock": _lock_path(stage),
     }
+
+
+def _meta(stage: Any) -> dict[str, Any]:
+    return stage.meta if isinstance(stage.meta, dict) else {}
 
 
 def _model(stage: Any) -> str | None:

@@ -19,7 +19,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.build import ending, ephemeral, loop, pages
+from pipeline.build import ending, ephemeral, loop, pages, pools
 from pipeline.build.plan import Plan
 from pipeline.build.request import Request
 from pipeline.build.schedule import Schedule, StageResult
@@ -146,6 +146,8 @@ def _build_here(root: Path, request: Request) -> tuple[list[StageResult], Bardle
     try:
         with Session(root, log) as session:
             plan = session.plan(request.targets, request.models, request.force)
+            # What started this run is a server that lasts.
+            pools.require(plan, lasting_server=True)
             if request.pull:
                 session.share(plan)
             log(plan.summary())
@@ -161,10 +163,11 @@ def _build(session: Session, plan: Plan, request: Request, tell: Tell, with_pare
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     machine = this_machine(request.jobs)
+    in_pools = sum(stage.needs.pool is not None for stage in plan.stages)
 
     def cancel(why: str) -> None:
         tell(f"{why}: all stages are ended")
         session.cancel()
 
-    with watch(context.flow_run.id, cancel, with_parent), Tasks(machine.jobs) as tasks:
+    with watch(context.flow_run.id, cancel, with_parent), Tasks(machine.jobs + in_pools) as tasks:
         return loop.build(session, Schedule(plan, machine, session.ranks(plan)), request.force, tasks.start, tell)
