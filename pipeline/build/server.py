@@ -53,7 +53,7 @@ def main(descriptors: list[int]) -> None:
     for name in _LATER:
         with suppress(ImportError):
             importlib.import_module(name)
-    importlib.import_module("pipeline.build.sharing_storage").preload()
+    importlib.import_module("pipeline.build.sharing.storage").preload()
     gc.freeze()
     # Supervisors that end need no waiting for; they themselves take the default back.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -15,7 +15,7 @@ from pipeline.build.client import BuildServer, JobResult
 from pipeline.build.plan import Plan, PlannedStage, only_models, read_plan
 from pipeline.build.priority import Durations, ranks
 from pipeline.build.schedule import GOOD, Outcome, StageResult
-from pipeline.build.sharing import SharedCache
+from pipeline.build.sharing.cache import SharedCache
 from pipeline.errors import ExitCode, InputError, StageError
 
 LOCK = Path(".dvc/tmp/bardlet/build.lock")

@@ -26,11 +26,12 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import parse_target, relpath
 from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 
-from pipeline.build import reasons, remote
+from pipeline.build import reasons
 from pipeline.build.lockfile import UnfinishedBuild, entries, in_order
+from pipeline.build.pools import elsewhere
 from pipeline.build.repository import STATE, locked, locked_repo, open_repo
 from pipeline.build.schedule import Outcome
-from pipeline.build.sharing_stages import FROM_HERE, ask, fetch, look, push
+from pipeline.build.sharing.stages import FROM_HERE, ask, fetch, look, push
 from pipeline.build.summary import stage_exit_code
 from pipeline.errors import ExitCode, InputError
 
@@ -65,7 +66,7 @@ def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         return {
             "locks": {path: unfinished.base(Path(path)) for path in sorted(filter(None, locks))},
             "stages": [_describe(stage, list(graph.successors(stage)), job["force"]) for stage in stages],
-            "uncommitted": remote.survey(repo) if any(_meta(stage).get("pool") for stage in stages) else [],
+            "uncommitted": elsewhere.survey(repo) if any(_meta(stage).get("pool") for stage in stages) else [],
         }
 
 
@@ -96,14 +97,14 @@ def finish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 def take_inputs(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """On a worker of a pool: have what a stage reads in its place."""
     with locked_repo() as repo:
-        remote.take_inputs(repo, job["stage"], job["files"])
+        elsewhere.take_inputs(repo, job["stage"], job["files"])
     return {}
 
 
 def publish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """On a worker of a pool: hand on what a stage made."""
     with locked_repo() as repo:
-        return remote.publish(repo, job["stage"])
+        return elsewhere.publish(repo, job["stage"])
 
 
 def _bring(repo: Any, job: Mapping[str, Any], say: Say) -> str | None:
@@ -136,7 +137,7 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None)
     logging.getLogger("dvc.stage.cache").addFilter(restored)
     try:
         state = Path(repo.tmp_dir) / STATE
-        with repo.scm_context(quiet=True), remote.in_pool(job.get("pool"), job["force"], state):
+        with repo.scm_context(quiet=True), elsewhere.in_pool(job.get("pool"), job["force"], state):
             if brought and not _has_command(stage):
                 stage.checkout()
                 return {"outcome": Outcome.RESTORED, "message": brought, "outs_same": True}
@@ -148,7 +149,7 @@ def _reproduce(repo: Any, job: Mapping[str, Any], say: Say, brought: str | None)
                 _record(repo, stage, job["lock_order"])
     except LockError:
         raise
-    except remote.EndedElsewhere as ended:
+    except elsewhere.EndedElsewhere as ended:
         return ended.answer
     except DvcException as error:
         return _failure(error)
@@ -215,7 +216,7 @@ def _describe(stage: Any, upstream: Sequence[Any], force: bool) -> dict[str, Any
         "reasons": [reasons.FORCED] if force else _reasons(stage),
         "outs_clean": not any(out.status() for out in stage.outs),
         "meta": _meta(stage),
-        "of_its_machine": remote.describes_its_machine(stage),
+        "of_its_machine": elsewhere.describes_its_machine(stage),
         "model": _model(stage),
         "lock": _lock_path(stage),
     }

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.build import ephemeral, pools
+from pipeline.build import ephemeral
+from pipeline.build.pools import rules
 from pipeline.build.request import Request
 from pipeline.build.schedule import StageResult
 from pipeline.build.session import Session
@@ -46,7 +47,7 @@ def build(
     ephemeral.set_defaults(root, os.environ)
     with Session(root, _tell) as session, ephemeral.server(root) as server:
         plan = session.plan(request.targets, request.models, request.force)
-        pools.require(plan, server.lasting)
+        rules.require(plan, server.lasting)
         if request.pull:
             session.share(plan)
         _tell(plan.summary())

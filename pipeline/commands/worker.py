@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.build import ephemeral, git, remote_clone
-from pipeline.build.remote_build import Place
+from pipeline.build import ephemeral
+from pipeline.build.pools import clone, git
+from pipeline.build.pools.job import Place
 from pipeline.errors import InputError
 
 POOLS = ephemeral.HOME / "pools"
@@ -49,7 +50,7 @@ def worker(
         os.environ.setdefault(setting, value)
     # A service manager's way to say Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with remote_clone.hold(place.folder):
+    with clone.hold(place.folder):
         _tell(f"{place.name} works for pool {pool}: commits from {place.repository}, in {place.folder}, server {api}")
         import_module("pipeline.flow.pool_worker").work(pool, place, _tell)
     return 0

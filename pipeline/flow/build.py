@@ -19,8 +19,9 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.build import ending, ephemeral, loop, pages, pools
+from pipeline.build import ending, ephemeral, loop, pages
 from pipeline.build.plan import Plan
+from pipeline.build.pools import rules
 from pipeline.build.request import Request
 from pipeline.build.schedule import Schedule, StageResult
 from pipeline.build.session import Session
@@ -147,7 +148,7 @@ def _build_here(root: Path, request: Request) -> tuple[list[StageResult], Bardle
         with Session(root, log) as session:
             plan = session.plan(request.targets, request.models, request.force)
             # What started this run is a server that lasts.
-            pools.require(plan, lasting_server=True)
+            rules.require(plan, lasting_server=True)
             if request.pull:
                 session.share(plan)
             log(plan.summary())

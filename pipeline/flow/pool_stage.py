@@ -19,9 +19,9 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from pipeline.build import processes
-from pipeline.build.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
-from pipeline.build.remote_build import Place, RemoteBuild
-from pipeline.build.remote_engine import PLACE, note_of
+from pipeline.build.pools.engine import PLACE, note_of
+from pipeline.build.pools.job import Place, RemoteBuild
+from pipeline.build.pools.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
 from pipeline.build.schedule import GOOD, Outcome
 from pipeline.flow.pool import ANSWER, FLOW, LOGGER
 

@@ -18,8 +18,8 @@ from prefect.states import Crashed
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from pipeline.build.remote_build import Place
-from pipeline.build.remote_engine import PLACE, note_of
+from pipeline.build.pools.engine import PLACE, note_of
+from pipeline.build.pools.job import Place
 from pipeline.flow.pool import ensure, own_queue
 
 DEFAULT_QUEUE = "default"
@@ -69,7 +69,7 @@ def _give_up(place: Place, why: str) -> None:
 
 
 class _Worker(ProcessWorker):
-    """Prefect's worker of processes, which starts them by way of `pipeline.build.remote_engine`."""
+    """Prefect's worker of processes, which starts them by way of `pipeline.build.pools.engine`."""
 
     @classmethod
     def __dispatch_key__(cls) -> str | None:
@@ -79,7 +79,7 @@ class _Worker(ProcessWorker):
     async def run(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: TaskStatus[int] | None = None
     ) -> ProcessWorkerResult:
-        configuration.command = command_to_string([sys.executable, "-m", "pipeline.build.remote_engine"])
+        configuration.command = command_to_string([sys.executable, "-m", "pipeline.build.pools.engine"])
         configuration._command_configured = True
         return await super().run(flow_run, configuration, task_status)
 

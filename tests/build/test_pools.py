@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.build import git, pools, remote_clone
-from pipeline.build.leases import Lease
 from pipeline.build.plan import Plan, PlannedStage, read_plan
+from pipeline.build.pools import clone as clones
+from pipeline.build.pools import git, rules
+from pipeline.build.pools.leases import Lease
 from pipeline.build.slots import Machine, Needs, fits, read_needs
 from pipeline.errors import InputError
 from tests.build import graphs, several
@@ -60,16 +61,16 @@ def test_other_outputs_may_be_read_anywhere() -> None:
 
 def test_a_pool_needs_a_server_that_lasts() -> None:
     with pytest.raises(InputError, match=r"bench \(pool arm\) must run on workers.*bardlet serve.*--pool arm"):
-        pools.require(plan(entry("bench", (), "arm")), lasting_server=False)
+        rules.require(plan(entry("bench", (), "arm")), lasting_server=False)
 
 
 def test_a_pool_needs_commits() -> None:
     with pytest.raises(InputError, match=r"bench \(pool arm\).*a\.py changed since; commit and push"):
-        pools.require(plan(entry("bench", (), "arm")), lasting_server=True)
+        rules.require(plan(entry("bench", (), "arm")), lasting_server=True)
 
 
 def test_what_is_up_to_date_needs_nothing() -> None:
-    pools.require(Plan((PlannedStage("bench", (), needs=ARM),), uncommitted=("a.py",)), lasting_server=False)
+    rules.require(Plan((PlannedStage("bench", (), needs=ARM),), uncommitted=("a.py",)), lasting_server=False)
 
 
 def test_a_build_without_a_server_says_at_once_what_to_do(tmp_path: Path) -> None:
@@ -103,12 +104,12 @@ def test_a_clone_is_brought_to_a_commit_and_cleaned(world: several.World, tmp_pa
     first = git.head(world.workspace)
     place = tmp_path / "worker"
     place.mkdir()
-    clone = remote_clone.prepare(place, str(world.bare), first, "", {"dvc.lock": "one"})
+    clone = clones.prepare(place, str(world.bare), first, "", {"dvc.lock": "one"})
     (clone / "left.py").write_text("by a stage")
     (clone / "sub/a.py").write_text("changed by a stage")
     (world.workspace / "sub/a.py").write_text("2")
     world.publish()
-    clone = remote_clone.prepare(place, str(world.bare), git.head(world.workspace), "", {"dvc.lock": ""})
+    clone = clones.prepare(place, str(world.bare), git.head(world.workspace), "", {"dvc.lock": ""})
     assert (clone / "sub/a.py").read_text() == "2"
     assert not (clone / "left.py").exists()
     assert not (clone / "dvc.lock").exists()
@@ -120,14 +121,14 @@ def test_a_commit_that_was_not_pushed_is_named(world: several.World, tmp_path: P
     here = git.head(world.workspace)
     (tmp_path / "worker").mkdir()
     with pytest.raises(InputError, match=f"commit {here[:10]} is not in .*push it"):
-        remote_clone.prepare(tmp_path / "worker", str(world.bare), here, "", {})
+        clones.prepare(tmp_path / "worker", str(world.bare), here, "", {})
 
 
 def test_two_workers_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
-        remote_clone.hold(tmp_path / "worker"),
+        clones.hold(tmp_path / "worker"),
         pytest.raises(InputError, match="belongs to a worker that runs"),
-        remote_clone.hold(tmp_path / "worker"),
+        clones.hold(tmp_path / "worker"),
     ):
         pass
 

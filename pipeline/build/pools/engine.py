@@ -1,6 +1,6 @@
 """What a worker of a pool starts for each of its runs: Prefect's engine, which must not outlive the worker.
 
-    python -m pipeline.build.remote_engine
+    python -m pipeline.build.pools.engine
 
 Importing Prefect takes seconds, and nothing of ours runs in them. So the kernel ends this process with its worker,
 until the run itself watches it and can still say how it ended.

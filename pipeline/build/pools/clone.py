@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.build import git
+from pipeline.build.pools import git
 from pipeline.errors import InputError
 
 # Settings of one machine, such as the keys of a remote: DVC keeps them out of Git.

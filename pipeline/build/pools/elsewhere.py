@@ -19,8 +19,8 @@ from dvc.exceptions import DvcException
 from dvc.stage.loader import StageLoader
 from dvc.utils.serialize import dumps_yaml
 
-from pipeline.build import git
-from pipeline.build.remote_objects import inputs, pull, push, push_run_cache, read_files, relative, write_files
+from pipeline.build.pools import git
+from pipeline.build.pools.objects import inputs, pull, push, push_run_cache, read_files, relative, write_files
 from pipeline.build.schedule import Outcome
 from pipeline.errors import ExitCode, InputError
 

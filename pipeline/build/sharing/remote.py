@@ -15,7 +15,7 @@ from dvc.stage.cache import _get_cache_hash
 from dvc.utils.serialize import parse_yaml
 from dvc_data.hashfile.db import get_odb
 
-from pipeline.build.sharing_storage import RemoteError, describe, open_storage, show_bytes, trouble
+from pipeline.build.sharing.storage import RemoteError, describe, open_storage, show_bytes, trouble
 
 HASH = "md5"
 RUNS = "runs"

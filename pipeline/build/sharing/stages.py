@@ -18,8 +18,8 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from pipeline.build.repository import locked, open_repo
-from pipeline.build.sharing_remote import HASH, AbsentError, Remote, Traffic, default_remote, read_entry
-from pipeline.build.sharing_storage import RemoteError, describe, show_bytes
+from pipeline.build.sharing.remote import HASH, AbsentError, Remote, Traffic, default_remote, read_entry
+from pipeline.build.sharing.storage import RemoteError, describe, show_bytes
 
 Say = Callable[[Mapping[str, Any]], None]
 Entry = Mapping[str, Any]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.build import remote_clone
 from pipeline.build.plan import Plan, PlannedStage
+from pipeline.build.pools import clone
 from pipeline.build.schedule import GOOD, Outcome
 from pipeline.build.session import Session, Tell
 from pipeline.build.slots import Needs
@@ -38,7 +38,7 @@ class RemoteBuild:
         """Nothing happens yet.
 
         Args:
-            job: as `pipeline.build.remote` makes it.
+            job: as `pipeline.build.pools.elsewhere` makes it.
             place: where.
             log: gets every line.
         """
@@ -73,8 +73,8 @@ class RemoteBuild:
 
     def _run(self) -> dict[str, Any]:
         job, place = self._job, self._place
-        workspace = remote_clone.prepare(place.folder, place.repository, job["commit"], job["path"], job["locks"])
-        remote_clone.settings(workspace, place.settings)
+        workspace = clone.prepare(place.folder, place.repository, job["commit"], job["path"], job["locks"])
+        clone.settings(workspace, place.settings)
         with Session(workspace, self._log) as session:
             with self._lock:
                 self._session = session
