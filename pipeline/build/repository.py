@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +64,10 @@ def _heal_rwlock(path: Path) -> None:
         pass
     except ValueError:
         path.unlink()
+
+
+def heal_run_cache(repo: Any) -> None:
+    """Remove folders of the run-cache that a process was killed before it filled; DVC fails on one without entries."""
+    for folder in Path(repo.stage_cache.cache_dir).glob("*/*"):
+        with suppress(OSError):
+            folder.rmdir()

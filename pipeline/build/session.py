@@ -16,7 +16,7 @@ from pipeline.build.plan import Plan, PlannedStage, only_models, read_plan
 from pipeline.build.priority import Durations, ranks
 from pipeline.build.schedule import GOOD, Outcome, StageResult
 from pipeline.build.sharing.cache import SharedCache
-from pipeline.errors import ExitCode, InputError, StageError
+from pipeline.errors import BardletError, ExitCode, InputError, StageError
 
 LOCK = Path(".dvc/tmp/bardlet/build.lock")
 DURATIONS = LOCK.with_name("seconds.json")
@@ -59,7 +59,7 @@ class Session:
         """
         done = self._server.run({"do": "plan", "targets": list(targets), "force": force}, lambda _: None)
         if done.error:
-            raise InputError(done.error["error"])
+            raise _refusal(done.error)
         if done.answer is None:
             raise StageError(f"DVC could not read the graph: {_end(done)}")
         plan = read_plan(done.answer)
@@ -117,7 +117,7 @@ class Session:
         """
         done = self._server.run(job, lambda message: log(message["log"]) if "log" in message else None)
         if done.error:
-            raise InputError(done.error["error"])
+            raise _refusal(done.error)
         if done.answer is None:
             raise StageError(f"{job['do']} of {job['stage']}: {done.stopped or _end(done)}")
         return done.answer
@@ -179,6 +179,11 @@ def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...],
     if done.error is not None:
         return replace(failed, message=done.error["error"], exit_code=done.error["exit_code"])
     return replace(failed, message=_end(done))
+
+
+def _refusal(error: Mapping[str, Any]) -> BardletError:
+    """What a worker says of wrong input, or of what nobody foresaw."""
+    return (StageError if error["exit_code"] == ExitCode.BROKEN else InputError)(error["error"])
 
 
 def _end(done: JobResult) -> str:

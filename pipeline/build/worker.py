@@ -29,7 +29,7 @@ from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
 from pipeline.build import reasons
 from pipeline.build.lockfile import UnfinishedBuild, entries, in_order
 from pipeline.build.pools import elsewhere
-from pipeline.build.repository import STATE, locked, locked_repo, open_repo
+from pipeline.build.repository import STATE, heal_run_cache, locked, locked_repo, open_repo
 from pipeline.build.schedule import Outcome
 from pipeline.build.sharing.stages import FROM_HERE, ask, fetch, look, push
 from pipeline.build.summary import stage_exit_code
@@ -51,11 +51,15 @@ def answer(job: Mapping[str, Any], say: Say) -> None:
         say({"answer": work(job, say)})
     except (DvcException, InputError) as error:
         say({"error": ": ".join(_causes(error)), "exit_code": ExitCode.BAD_INPUT})
+    except Exception as error:
+        what = f"`dvc repro --verbose {job['stage']}` shows where" if "stage" in job else "`dvc status -v` shows where"
+        say({"error": f"unexpected {type(error).__name__}: {error} ({what})", "exit_code": ExitCode.BROKEN})
 
 
 def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """Everything about the stages that `targets` need, in the order in which `dvc repro` takes them."""
     with locked_repo() as repo:
+        heal_run_cache(repo)
         targets = job["targets"] or ["dvc.yaml"]
         _check_targets(repo, job["targets"])
         graph = get_active_graph(repo.index.graph)

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.build.schedule import Outcome
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from tests.build import graphs
 
 CHAIN = {"a": (), "b": ("a",), "c": ("b",), "x": ()}
@@ -202,6 +202,23 @@ def test_a_list_of_busy_paths_that_a_killed_process_left_torn_is_healed(chain: P
     (chain / ".dvc/tmp/rwlock").write_text('{"read": {')
     results, _ = graphs.build(chain)
     assert set(outcomes(results).values()) == {Outcome.CACHED}
+
+
+def test_an_entry_of_the_run_cache_that_a_killed_process_left_empty_is_healed(chain: Path) -> None:
+    for entry in (chain / ".dvc/cache/runs").glob("*/*/*"):
+        entry.unlink()
+    (chain / "dvc.lock").unlink()
+    results, _ = graphs.build(chain)
+    assert set(outcomes(results).values()) == {Outcome.BUILT}
+
+
+def test_what_nobody_foresaw_is_one_line_with_the_next_step(chain: Path) -> None:
+    # A folder in the place of the file that DVC writes its list of busy paths to.
+    (chain / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+    (chain / ".dvc/tmp/rwlock").mkdir()
+    (chain / "params.yaml").write_text((chain / "params.yaml").read_text().replace("4", "6"))
+    with pytest.raises(StageError, match=r"^unexpected IsADirectoryError: .* \(`dvc status -v` shows where\)$"):
+        graphs.build(chain)
 
 
 def test_paths_that_another_dvc_works_on_are_waited_for(chain: Path) -> None:
