@@ -42,6 +42,7 @@ from tests.build import graphs
 MARK = "BARDLET_BENCHMARK_MARK"
 KILL_SECONDS = 5
 CANCELLED = "cancelled in the UI"
+KINDS = ("kill -9 of the flow", "Ctrl-C", "kill -9 of DVC's process", CANCELLED)
 AT_ONCE = 4
 T = TypeVar("T")
 
@@ -165,7 +166,7 @@ def kill(folder: Path, rounds: int) -> None:
     graph: dict[str, list[str]] = {f"s{index}": [] for index in range(6)}
     forks = {name: f"(setsid sleep 3 &) ; sleep 1 & wait; {graphs.command(name, [])}" for name in graph}
     with one_server(folder) as environment:
-        for kind in ("kill -9 of the flow", "Ctrl-C", "kill -9 of DVC's process", CANCELLED):
+        for kind in KINDS:
 
             def once(index: int, kind: str = kind) -> tuple[bool, int, bool]:
                 root = graphs.write(folder / f"{kind}-{index}".replace(" ", "-"), graph, forks)
