@@ -217,8 +217,10 @@ def _kill_once(root: Path, kind: str, index: int, environment: dict[str, str]) -
 
 def cancel(api: str, jobs: int) -> None:
     """Ask Prefect's server to cancel the run that was started with this number of jobs, as its UI does."""
-    [run] = [run for run in ask(api, "flow_runs/filter", {}) if run["parameters"]["jobs"] == jobs]
-    ask(api, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    # A build plans before its run exists.
+    while not (found := [run for run in ask(api, "flow_runs/filter", {}) if run["parameters"].get("jobs") == jobs]):
+        time.sleep(0.2)
+    ask(api, f"flow_runs/{found[0]['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
 
 
 def ask(api: str, path: str, content: object) -> Any:
