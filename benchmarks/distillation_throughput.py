@@ -24,16 +24,16 @@ from sentence_transformers.losses import MSELoss
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from pipeline.compress import distill
-from pipeline.compress.losses import EmbeddingLoss
+from pipeline.compress.embeddings import distill
+from pipeline.compress.embeddings.losses import EmbeddingLoss
 from pipeline.compress.training import Schedule
-from pipeline.corpus import storage
-from pipeline.corpus.tokens import Tokens, load_tokenizer
 from pipeline.layout import TOKENIZER, Layout
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.tasks.sentence_embedding.teacher import load_labels
+from pipeline.text import storage
+from pipeline.text.tokens import Tokens, load_tokenizer
 
 
 class StudentModule(nn.Module):

@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from tests.build import graphs
+from tests.orchestration import graphs
 
 TOUCHED = Path("pipeline/runtime/session.py")
 LOCK = Path("dvc.lock")

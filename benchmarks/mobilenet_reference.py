@@ -22,10 +22,11 @@ import torch
 from torch import nn
 
 from pipeline.benchmark.measure import measure_block, warm_up
-from pipeline.engines.base import ModelSpec, TensorSpec, exporter
+from pipeline.engines.exporter import exporter
+from pipeline.engines.spec import ModelSpec, TensorSpec
 from pipeline.layout import SUFFIX, Engine
 from pipeline.runtime.session import Inputs, Session, open_session
-from pipeline.students.image_layers import ImageConfig
+from pipeline.students.layers.images import ImageConfig
 from pipeline.students.mobilenet_v3 import MobileNetV3, MobileNetV3Config
 
 PLAIN = "plain torch.onnx.export"

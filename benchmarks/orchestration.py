@@ -36,8 +36,8 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from pipeline.build import ephemeral
-from tests.build import graphs
+from pipeline.orchestration.pages import prefect_server
+from tests.orchestration import graphs
 
 MARK = "BARDLET_BENCHMARK_MARK"
 KILL_SECONDS = 5
@@ -70,9 +70,9 @@ DVC = [sys.executable, "-m", "dvc", "repro"]
 @contextlib.contextmanager
 def one_server(folder: Path) -> Iterator[dict[str, str]]:
     environment = {**graphs.environment(), "PREFECT_HOME": str(folder / "prefect")}
-    ephemeral.set_defaults(folder, environment)
+    prefect_server.set_defaults(folder, environment)
     os.environ.update(environment)
-    with ephemeral.server(folder) as server:
+    with prefect_server.server(folder) as server:
         server.wait()
         yield {**environment, "PREFECT_API_URL": server.api}
 
@@ -156,7 +156,7 @@ def workers(build: int) -> list[int]:
     found = []
     for process in psutil.Process(build).children(recursive=True):
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            forked = "pipeline.build.server" in " ".join(process.cmdline())
+            forked = "pipeline.orchestration.run.server" in " ".join(process.cmdline())
             if forked and os.getsid(process.pid) == process.pid and process.ppid() != build:
                 found.append(process.pid)
     return found

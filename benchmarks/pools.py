@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.build import graphs, several
+from tests.orchestration import graphs, several
 
 AT_ONCE = 4
 LEFT_SECONDS = 5

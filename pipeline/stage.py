@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.build import processes
+from pipeline import processes
 from pipeline.errors import BardletError, ExitCode
 from pipeline.machine_lock import machine
 

@@ -6,15 +6,15 @@ python -m stages.benchmark
 from pathlib import Path
 
 from pipeline.benchmark.host import fingerprint
-from pipeline.benchmark.jobs import Subject, read_subjects
 from pipeline.benchmark.lanes import physical_cores, plan, usable_cores
 from pipeline.benchmark.results import remove_results, write_results
 from pipeline.benchmark.run import Outcomes, run_benchmark
+from pipeline.benchmark.subjects import Subject, read_subjects
 from pipeline.errors import StageError
 from pipeline.files import read_json
 from pipeline.layout import Layout
-from pipeline.params import Params
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
+from pipeline.params.schema import Params
 from pipeline.stage import main
 
 

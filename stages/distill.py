@@ -4,7 +4,7 @@ python -m stages.distill docs-embed
 """
 
 from pipeline import stage
-from pipeline.training_stage import run_step
+from stages.training import run_step
 
 
 def run(model: str) -> None:

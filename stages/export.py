@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, tasks
-from pipeline.engines.base import Calibration, Exporter, exporter
-from pipeline.engines.sensitive import Int8Report, quantize_within
+from pipeline import tasks, weights
+from pipeline.engines.accuracy_aware import Int8Report, quantize_within
+from pipeline.engines.exporter import Calibration, Exporter, exporter
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import new_folder, sha256, write_json
 from pipeline.layout import CALIBRATION, SUFFIX, Engine, Layout, ModelLayout, Variant
-from pipeline.params import ModelParams
-from pipeline.params_file import load_params
+from pipeline.params.blocks import ModelParams
+from pipeline.params.file import load_params
 from pipeline.runtime.session import open_session
 from pipeline.stage import main
-from pipeline.verify import session_encode
+from pipeline.verify.model import session_encode
 
 
 def run(model: str, engine: str, root: Path = Path()) -> None:
@@ -66,7 +66,7 @@ def export_variants(
             target.export(teacher, task.teacher_spec(params), files[Variant.TEACHER], toolchain=toolchain)
     del teacher
     with _timed(target.name, Variant.FP32):
-        target.export(artifacts.load_model(paths.quantized), spec, files[Variant.FP32], toolchain=toolchain)
+        target.export(weights.load_model(paths.quantized), spec, files[Variant.FP32], toolchain=toolchain)
     with _timed(target.name, Variant.INT8):
         report = quantize_within(
             target,

@@ -8,7 +8,7 @@ A missed budget is not an error of this stage: `release` refuses to bundle witho
 from pathlib import Path
 
 from pipeline.files import new_folder, write_json
-from pipeline.gate import Verdict, judge_workspace
+from pipeline.gate.verdict import Verdict, judge_workspace
 from pipeline.layout import Layout
 from pipeline.stage import main
 

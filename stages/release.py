@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.files import read_json
 from pipeline.layout import Layout
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
 from pipeline.release.bundle import write_bundle
 from pipeline.runtime.manifest import MANIFEST
 from pipeline.stage import main

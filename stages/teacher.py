@@ -6,7 +6,7 @@ python -m stages.teacher docs-embed
 from pipeline import stage
 from pipeline.files import new_folder, write_json
 from pipeline.layout import REPORT, Layout
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
 from pipeline.tasks import task
 
 

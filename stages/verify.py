@@ -4,12 +4,12 @@ python -m stages.verify docs-embed
 """
 
 from pipeline import stage
-from pipeline.artifacts import save_tensors
 from pipeline.files import new_folder, write_json
 from pipeline.layout import Layout
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
 from pipeline.tasks import task
-from pipeline.verify import figures, verify_model
+from pipeline.verify.model import figures, verify_model
+from pipeline.weights import save_tensors
 
 
 def run(model: str) -> None:

@@ -69,7 +69,7 @@ def test_an_unknown_option_is_wrong_input(capsys: pytest.CaptureFixture[str]) ->
 def test_validate_says_a_line_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", "--params", str(SHIPPED)]) == ExitCode.PASS
     shown = capsys.readouterr().out
-    assert shown.startswith(f"{SHIPPED}: docs-embed: ok; sentence-embedding, 2 layers of 160")
+    assert shown.startswith(f"{SHIPPED}: docs-embed: ok; sentence_embedding, 2 layers of 160")
 
 
 def test_validate_reports_every_problem_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,13 +12,14 @@ from ruamel.yaml import YAML
 
 from pipeline import cli, tasks
 from pipeline.layout import Engine
-from pipeline.params import ModelParams, Params
+from pipeline.params.blocks import ModelParams
+from pipeline.params.schema import Params
 
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| `(?P<key>[^`]+)` \| (?P<meaning>[^|]+) \| (?P<unit>[^|]+) \|(?P<shipped>[^|]*)\|")
 HEADING = re.compile(r"^## (?:`(?P<block>[^`]+)`(?: \((?P<task>[a-z-]+)\))?|Top level)$")
 # Whose values the column `Shipped` shows, by the task that a heading names; without one they are those of the first.
-SHIPPED = {"": "docs-embed", "sentence-embedding": "docs-embed", "image-classification": "digits-mobilenet"}
+SHIPPED = {"": "docs-embed", "sentence_embedding": "docs-embed", "image_classification": "digits-mobilenet"}
 NAMES = {
     "models.": "<model>",
     "models.<model>.verify.tolerances.": "<variant>",

@@ -12,7 +12,7 @@ import pytest
 from pipeline import stage
 from pipeline.errors import BudgetError, ExitCode, InconclusiveError, InputError, IntegrityError, StageError
 from pipeline.runtime.errors import ReleaseError, RuntimeInputError, TamperedError
-from tests.build import graphs
+from tests.orchestration import graphs
 
 ROOT = Path(__file__).parents[1]
 STAGE = """

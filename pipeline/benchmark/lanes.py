@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.benchmark.jobs import Subject, Threads
+from pipeline.benchmark.subjects import Subject, Threads
 from pipeline.errors import InputError
 
 

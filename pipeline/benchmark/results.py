@@ -11,7 +11,7 @@ from pipeline.benchmark.run import Measurement, Outcomes
 from pipeline.benchmark.statistics import summarize
 from pipeline.files import new_folder, write_json
 from pipeline.layout import Layout
-from pipeline.params import BenchmarkParams
+from pipeline.params.schema import BenchmarkParams
 
 # Nothing below a nanosecond was measured; rounding keeps the file readable.
 _DIGITS = 6

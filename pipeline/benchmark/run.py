@@ -14,11 +14,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.benchmark.jobs import Case, Subject
 from pipeline.benchmark.lanes import Lane, Phase
 from pipeline.benchmark.progress import BenchmarkProgress
+from pipeline.benchmark.subjects import Case, Subject
 from pipeline.benchmark.worker import Worker, WorkerError
-from pipeline.params import BenchmarkParams
+from pipeline.params.schema import BenchmarkParams
 
 
 @dataclass

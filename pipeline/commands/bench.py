@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import save_file
 
-from pipeline.benchmark.jobs import Case, Subject, Threads
 from pipeline.benchmark.lanes import physical_cores, plan, usable_cores
 from pipeline.benchmark.run import Measurement, run_benchmark
 from pipeline.benchmark.statistics import summarize
-from pipeline.engines.base import signature_name
+from pipeline.benchmark.subjects import Case, Subject, Threads
+from pipeline.engines.spec import signature_name
 from pipeline.errors import InputError, StageError
 from pipeline.layout import SUFFIX, Engine
-from pipeline.params import BenchmarkParams
+from pipeline.params.schema import BenchmarkParams
 
 # Any id of a common token serves: the time of these models does not depend on which tokens they see.
 _TOKEN_ID = 1000

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from pipeline.build import ephemeral
-from pipeline.build.pools import rules
-from pipeline.build.request import Request
-from pipeline.build.schedule import StageResult
-from pipeline.build.session import Session
-from pipeline.build.summary import INTERRUPTED, exit_code, summarize
 from pipeline.errors import InputError, StageError
+from pipeline.orchestration.pages import prefect_server
+from pipeline.orchestration.plan.request import Request
+from pipeline.orchestration.plan.schedule import StageResult
+from pipeline.orchestration.plan.summary import INTERRUPTED, exit_code, summarize
+from pipeline.orchestration.pools import rules
+from pipeline.orchestration.run.session import Session
 
 
 def build(
@@ -44,8 +44,8 @@ def build(
     request = Request(tuple(stages or ()), jobs, _names(models), force, pull, push)
     begin = time.monotonic()
     root = Path()
-    ephemeral.set_defaults(root, os.environ)
-    with Session(root, _tell) as session, ephemeral.server(root) as server:
+    prefect_server.set_defaults(root, os.environ)
+    with Session(root, _tell) as session, prefect_server.server(root) as server:
         plan = session.plan(request.targets, request.models, request.force)
         rules.require(plan, server.lasting)
         if request.pull:

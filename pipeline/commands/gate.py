@@ -9,10 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.benchmark.statistics import Outcome
 from pipeline.errors import BudgetError, InconclusiveError
-from pipeline.gate import ModelVerdict, judge_workspace
-from pipeline.gate_checks import Check, format_number
+from pipeline.gate.checks import Check, format_number
+from pipeline.gate.statistics import Outcome
+from pipeline.gate.verdict import ModelVerdict, judge_workspace
 from pipeline.layout import Layout, Variant
 
 _COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "yellow"}

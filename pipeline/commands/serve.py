@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from pipeline.build import ephemeral, pages
-from pipeline.build.request import Request
 from pipeline.errors import InputError
+from pipeline.orchestration.pages import prefect_server, web
+from pipeline.orchestration.plan.request import Request
 
 NIGHTLY = "0 2 * * *"
 OFF = "off"
@@ -48,12 +48,12 @@ def serve(
     if not (root / "dvc.yaml").exists():
         raise InputError("dvc.yaml is missing: run this in its folder")
     _check_timezone(timezone)
-    ephemeral.set_defaults(root, os.environ)
+    prefect_server.set_defaults(root, os.environ)
     with ExitStack() as stack:
         stack.enter_context(_only_one(root))
         named = os.environ.get("PREFECT_API_URL")
         # Prefect reads it when it is imported.
-        api = os.environ["PREFECT_API_URL"] = named or ephemeral.api_of(host, port)
+        api = os.environ["PREFECT_API_URL"] = named or prefect_server.api_of(host, port)
         flow = import_module("pipeline.flow.serve")
         schedule = None if cron == OFF else flow.schedule(cron, timezone)
         stack.enter_context(_pages(root, host, port + 1))
@@ -75,8 +75,8 @@ def _check_timezone(name: str) -> None:
 @contextmanager
 def _only_one(root: Path) -> Iterator[None]:
     """Hold the workspace against a second `bardlet serve`; builds are free to run."""
-    (root / ephemeral.HOME).mkdir(exist_ok=True)
-    with (root / ephemeral.HOME / "serve.lock").open("a+", encoding="utf-8") as lock:
+    (root / prefect_server.HOME).mkdir(exist_ok=True)
+    with (root / prefect_server.HOME / "serve.lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -90,10 +90,10 @@ def _only_one(root: Path) -> Iterator[None]:
 
 @contextmanager
 def _pages(root: Path, host: str, port: int) -> Iterator[None]:
-    name = socket.gethostname() if host == ephemeral.ANY else host
+    name = socket.gethostname() if host == prefect_server.ANY else host
     with ExitStack() as stack:
         try:
-            stack.enter_context(pages.serve(root, host, port, name))
+            stack.enter_context(web.serve(root, host, port, name))
         except OSError as error:
             raise InputError(f"--port: {host}:{port}, for report and cards, is not free ({error.strerror})") from error
         yield
@@ -102,13 +102,13 @@ def _pages(root: Path, host: str, port: int) -> Iterator[None]:
 @contextmanager
 def _server(root: Path, host: str, port: int) -> Iterator[None]:
     """A server of this workspace, which its builds find."""
-    server = ephemeral.start_lasting(root, host, port)
+    server = prefect_server.start_lasting(root, host, port)
     try:
         server.wait()
-        ephemeral.note_of(root).write_text(server.api, encoding="utf-8")
+        prefect_server.note_of(root).write_text(server.api, encoding="utf-8")
         yield
     finally:
-        ephemeral.note_of(root).unlink(missing_ok=True)
+        prefect_server.note_of(root).unlink(missing_ok=True)
         server.stop()
 
 

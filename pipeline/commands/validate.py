@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import toolchain
-from pipeline.params import ModelParams
-from pipeline.params_file import LoadedParams, load_params
+from pipeline.params import toolchain
+from pipeline.params.blocks import ModelParams
+from pipeline.params.file import LoadedParams, load_params
 
 
 def validate(

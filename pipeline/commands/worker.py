@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline.build import ephemeral
-from pipeline.build.pools import clone, git
-from pipeline.build.pools.job import Place
 from pipeline.errors import InputError
+from pipeline.orchestration.pages import prefect_server
+from pipeline.orchestration.pools import clone, git
+from pipeline.orchestration.pools.job import Place
 
-POOLS = ephemeral.HOME / "pools"
+POOLS = prefect_server.HOME / "pools"
 _DEFAULTS = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
 
 
@@ -39,11 +39,11 @@ def worker(
     place = Place(
         name or socket.gethostname(), folder or POOLS / pool, repository or _origin(root), root / ".dvc/config.local"
     )
-    ephemeral.set_defaults(root, os.environ)
-    api = ephemeral.lasting_server(root)
+    prefect_server.set_defaults(root, os.environ)
+    api = prefect_server.lasting_server(root)
     if api is None:
         raise InputError("a worker needs a Prefect server: set PREFECT_API_URL, such as http://HOST:4200/api")
-    if not ephemeral.is_healthy(api):
+    if not prefect_server.is_healthy(api):
         raise InputError(f"no Prefect server answers at {api} (PREFECT_API_URL): start it, or correct the address")
     os.environ["PREFECT_API_URL"] = api
     for setting, value in _DEFAULTS.items():

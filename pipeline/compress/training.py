@@ -52,6 +52,11 @@ class TrainReport:
     losses: tuple[float, ...]
 
 
+def steps_of(epochs: float, texts: int, batch_size: int) -> int:
+    """Optimizer steps of a number of passes; at least one where `epochs` is above zero."""
+    return math.ceil(epochs * (texts // batch_size)) if epochs > 0 else 0
+
+
 def train(
     model: nn.Module,
     loss: Callable[[NDArray[np.int64]], Tensor],

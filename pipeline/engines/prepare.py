@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from pipeline.students.image_layers import Normalize
+from pipeline.students.layers.images import Normalize
 
 _PIXELS = 255.0
 _RELATIVE_TOLERANCE = 1e-3

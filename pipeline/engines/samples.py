@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from pipeline.engines.base import ModelSpec, TensorSpec
+from pipeline.engines.spec import ModelSpec, TensorSpec
 
 _SEED = 0
 

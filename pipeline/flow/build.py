@@ -19,19 +19,20 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.build import ending, ephemeral, loop, pages
-from pipeline.build.plan import Plan
-from pipeline.build.pools import rules
-from pipeline.build.request import Request
-from pipeline.build.schedule import Schedule, StageResult
-from pipeline.build.session import Session
-from pipeline.build.slots import this_machine
-from pipeline.build.summary import INTERRUPTED
 from pipeline.errors import BardletError, StageError
-from pipeline.flow import page
+from pipeline.flow import artifacts
 from pipeline.flow.tasks import Tasks, log
 from pipeline.flow.watch import watch
 from pipeline.layout import Layout
+from pipeline.orchestration.pages import aftermath, prefect_server, web
+from pipeline.orchestration.plan.needs import this_machine
+from pipeline.orchestration.plan.request import Request
+from pipeline.orchestration.plan.schedule import Schedule, StageResult
+from pipeline.orchestration.plan.stages import Plan
+from pipeline.orchestration.plan.summary import INTERRUPTED
+from pipeline.orchestration.pools import rules
+from pipeline.orchestration.run import loop
+from pipeline.orchestration.run.session import Session
 
 NAME = "build"
 _DELIVERY_SECONDS = 5
@@ -126,9 +127,9 @@ def build(
         results, problem = _build_prepared(prepared, request), None
     else:
         results, problem = _build_here(layout.root, request)
-    ended = ending.conclude(layout, results, problem, time.monotonic() - begin, history)
+    ended = aftermath.conclude(layout, results, problem, time.monotonic() - begin, history)
     log(ended.text)
-    page.show(layout, ended, results, pages.address(layout.root))
+    artifacts.show(layout, ended, results, web.address(layout.root))
     if ended.exit_code == INTERRUPTED:
         return Cancelled(message=ended.headline)
     return Failed(message=ended.headline) if ended.exit_code else Completed(message=ended.headline)
@@ -142,7 +143,7 @@ def _build_prepared(prepared: _Prepared, request: Request) -> list[StageResult]:
 
 def _build_here(root: Path, request: Request) -> tuple[list[StageResult], BardletError | None]:
     """Build as a run that a schedule or the UI started, and share it; what is told goes to the run's log."""
-    ephemeral.set_defaults(root, os.environ)
+    prefect_server.set_defaults(root, os.environ)
     results: list[StageResult] = []
     try:
         with Session(root, log) as session:

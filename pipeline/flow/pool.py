@@ -25,9 +25,9 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Cancelling, Crashed
 from prefect.workers.process import ProcessWorker
 
-from pipeline.build.pools.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
-from pipeline.build.schedule import Outcome
 from pipeline.errors import ExitCode
+from pipeline.orchestration.plan.schedule import Outcome
+from pipeline.orchestration.pools.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
 
 FLOW = "stage"
 ENTRYPOINT = "pipeline.flow.pool_stage.stage"
@@ -72,11 +72,11 @@ def ask(client: SyncPrefectClient, request: Mapping[str, Any], stopping: threadi
 
     Args:
         client: of Prefect's server.
-        request: {"pool": NAME, "job": what `pipeline.build.pools.elsewhere` wants done}.
+        request: {"pool": NAME, "job": what `pipeline.orchestration.pools.remote_stage` wants done}.
         stopping: set it to cancel.
 
     Returns:
-        What `pipeline.build.pools.job.RemoteBuild.run` answered, or why there is no such answer.
+        What `pipeline.orchestration.pools.job.RemoteBuild.run` answered, or why there is no such answer.
     """
     job = request["job"]
     run = client.create_flow_run_from_deployment(

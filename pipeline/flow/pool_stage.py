@@ -18,12 +18,12 @@ from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from pipeline.build import processes
-from pipeline.build.pools.engine import PLACE, note_of
-from pipeline.build.pools.job import Place, RemoteBuild
-from pipeline.build.pools.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
-from pipeline.build.schedule import GOOD, Outcome
+from pipeline import processes
 from pipeline.flow.pool import ANSWER, FLOW, LOGGER
+from pipeline.orchestration.plan.schedule import GOOD, Outcome
+from pipeline.orchestration.pools.job import Place, RemoteBuild
+from pipeline.orchestration.pools.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
+from pipeline.orchestration.pools.run_process import PLACE, note_of
 
 GONE = "its worker was killed"
 # After this it ends whether it could say so or not; supervisors end the stage with it.

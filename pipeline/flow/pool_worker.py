@@ -18,9 +18,9 @@ from prefect.states import Crashed
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from pipeline.build.pools.engine import PLACE, note_of
-from pipeline.build.pools.job import Place
 from pipeline.flow.pool import ensure, own_queue
+from pipeline.orchestration.pools.job import Place
+from pipeline.orchestration.pools.run_process import PLACE, note_of
 
 DEFAULT_QUEUE = "default"
 _HEARTBEAT_SECONDS = 10
@@ -69,7 +69,7 @@ def _give_up(place: Place, why: str) -> None:
 
 
 class _Worker(ProcessWorker):
-    """Prefect's worker of processes, which starts them by way of `pipeline.build.pools.engine`."""
+    """Prefect's worker of processes, which starts them by way of `pipeline.orchestration.pools.run_process`."""
 
     @classmethod
     def __dispatch_key__(cls) -> str | None:
@@ -79,7 +79,7 @@ class _Worker(ProcessWorker):
     async def run(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: TaskStatus[int] | None = None
     ) -> ProcessWorkerResult:
-        configuration.command = command_to_string([sys.executable, "-m", "pipeline.build.pools.engine"])
+        configuration.command = command_to_string([sys.executable, "-m", "pipeline.orchestration.pools.run_process"])
         configuration._command_configured = True
         return await super().run(flow_run, configuration, task_status)
 

@@ -8,9 +8,9 @@ from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
 
-from pipeline.build.request import Request
 from pipeline.errors import InputError
 from pipeline.flow.build import build, parameters
+from pipeline.orchestration.plan.request import Request
 
 NAME = "nightly"
 _DESCRIPTION = "Builds what is not up to date and appends the verdict to artifacts/history.jsonl."

@@ -14,9 +14,9 @@ from prefect.futures import PrefectFuture, wait
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipeline.build.loop import Work
-from pipeline.build.plan import PlannedStage
-from pipeline.build.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.stages import PlannedStage
+from pipeline.orchestration.run.loop import Work
 
 
 class Tasks:

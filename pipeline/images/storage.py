@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts import load_tensors, save_tensors
 from pipeline.errors import IntegrityError
 from pipeline.files import read_json, write_json
 from pipeline.layout import REPORT
 from pipeline.runtime.images import Preprocessing
+from pipeline.weights import load_tensors, save_tensors
 
 TRAIN, VALIDATION, HELDOUT = "train.safetensors", "validation.safetensors", "heldout.safetensors"
 CLASSES = "classes.json"

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.errors import IntegrityError, StageError
 from pipeline.files import new_folder, read_json, sha256, write_json
 from pipeline.layout import PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout
-from pipeline.params import ModelParams
+from pipeline.params.blocks import ModelParams
 from pipeline.release import golden
 from pipeline.release.evidence import variant_entry
 from pipeline.release.manifest import GOLDEN, hash_sources, list_files, manifest

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.params import BudgetCase
+from pipeline.params.blocks import BudgetCase
 
 Json = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from pipeline.layout import Engine, Variant
-from pipeline.params import Tolerance
+from pipeline.params.blocks import Tolerance
 from pipeline.runtime.golden import check_golden
 from pipeline.runtime.golden_images import fingerprint, pack
 from pipeline.runtime.images import Preprocessing

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.errors import IntegrityError
 from pipeline.files import sha256
 from pipeline.layout import REPORT, WEIGHTS, Engine, Layout
-from pipeline.params import ModelParams
+from pipeline.params.blocks import ModelParams
 from pipeline.runtime.manifest import FORMAT, FORMAT_VERSION, MANIFEST
 
 GOLDEN = "golden.json"

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import history
 from pipeline.errors import IntegrityError
 from pipeline.files import read_json
 from pipeline.layout import Layout
+from pipeline.records import history
 
 Json = Mapping[str, Any]
 _NO_RESULTS: Json = {"host": {}, "settings": {}, "measurements": [], "failures": []}

@@ -10,8 +10,10 @@ from markupsafe import Markup
 
 from pipeline.files import new_file
 from pipeline.layout import Engine, Layout
-from pipeline.params import ModelParams, Params
-from pipeline.params_file import load_params
+from pipeline.params.blocks import ModelParams
+from pipeline.params.file import load_params
+from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.schema import Params
 from pipeline.release.evidence import describe_case, describe_host
 from pipeline.report.evidence import Evidence, read_evidence
 from pipeline.report.history_plot import history_plot
@@ -28,7 +30,6 @@ from pipeline.report.rows import (
     three_digits,
     variant_rows,
 )
-from pipeline.tasks.quality import Measure, QualityCheck
 
 Json = Mapping[str, Any]
 _NOTHING: Json = {"verdict": None, "chosen": {}, "checks": [], "payoff": [], "rejected": []}

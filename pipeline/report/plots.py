@@ -7,9 +7,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.params.quality import Measure
 from pipeline.report import svg
 from pipeline.report.rows import VariantRow, format_quantity, three_digits
-from pipeline.tasks.quality import Measure
 
 WIDTH = 920
 _LARGEST_RADIUS = 40.0

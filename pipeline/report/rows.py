@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.layout import Engine, Variant
-from pipeline.params import Budgets
+from pipeline.params.blocks import Budgets
+from pipeline.params.quality import Measure, QualityCheck
 from pipeline.release.evidence import measurement
-from pipeline.tasks.quality import Measure, QualityCheck
 
 Json = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from pipeline.students.base import Student
-from pipeline.students.image_layers import ImageConfig, Normalize, conv_norm
+from pipeline.students.layers.images import ImageConfig, Normalize, conv_norm
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 from torch import Tensor, nn
 
 from pipeline.students.base import Student
-from pipeline.students.image_layers import ImageConfig, Normalize, conv_norm, keep_last_of_each_size, multiple_of_8
+from pipeline.students.layers.images import ImageConfig, Normalize, conv_norm, keep_last_of_each_size, multiple_of_8
 
 Activation = Literal["relu", "hardswish"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hardswish": nn.Hardswish}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.students.base import Student
-from pipeline.students.image_layers import ImageConfig, Normalize, conv_norm, keep_last_of_each_size
-from pipeline.students.shuffle_free import replace_stages
+from pipeline.students.layers.images import ImageConfig, Normalize, conv_norm, keep_last_of_each_size
+from pipeline.students.layers.shuffle_free import replace_stages
 
 # Table 5 of the paper: channels of stages 2 to 4 and of the last convolution; x2.0 as in the reference code.
 _WIDTHS = {
@@ -91,7 +91,7 @@ class ChannelShuffle(nn.Module):
     """Interleaves the two halves of the channels, so that what the branches found mixes (the paper's figure 3)."""
 
     order: Tensor
-    reorders_channels = True  # and nothing else: see pipeline.compress.groups
+    reorders_channels = True  # and nothing else: see pipeline.compress.channels.groups
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -4,36 +4,21 @@ What gate, report and `bardlet validate` must know, without torch, is declared i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.base import ModelSpec
+from pipeline.engines.spec import Arrays, Case, ModelSpec
 from pipeline.layout import ModelLayout
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from pipeline.params import ModelParams
+    from pipeline.params.blocks import ModelParams
 
-Arrays = Mapping[str, NDArray[Any]]
 P = TypeVar("P", bound="ModelParams", contravariant=True)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A shape in which every variant is measured, with real inputs of that shape.
-
-    Attributes:
-        shape: the size of each axis that varies, `batch` first: an entry of `ModelSpec.shapes`.
-    """
-
-    name: str
-    shape: Mapping[str, int]
-    inputs: Arrays
 
 
 class Task(Protocol[P]):
@@ -41,7 +26,7 @@ class Task(Protocol[P]):
 
     A stage gives a folder `out` that is moved to its final name when the method returns. Methods that return a mapping
     return the content of `report.json` (with `params`, `macs`, `size_bytes` and `quality`, see
-    `pipeline.measures.describe_size`), and those that train also `losses`, one a step. `P` is the task's own
+    `pipeline.cost.describe_size`), and those that train also `losses`, one a step. `P` is the task's own
     `ModelParams`.
     """
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.benchmark.jobs import Case, Subject, Threads
 from pipeline.benchmark.lanes import make_lanes, physical_cores, plan, spread
+from pipeline.benchmark.subjects import Case, Subject, Threads
 from pipeline.errors import InputError
 
 CASE = Case("b1_l32", {"batch": 1, "length": 32})

@@ -13,16 +13,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from pipeline.benchmark.jobs import Subject, read_subjects
 from pipeline.benchmark.lanes import plan, usable_cores
 from pipeline.benchmark.results import to_json, write_results
 from pipeline.benchmark.run import Outcomes, run_benchmark
+from pipeline.benchmark.subjects import Subject, read_subjects
 from pipeline.benchmark.worker import Worker, WorkerError
 from pipeline.commands.bench import bench
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import read_json
 from pipeline.layout import Layout
-from pipeline.params import BenchmarkParams
+from pipeline.params.schema import BenchmarkParams
 
 CASES = [{"name": "b1_l32", "batch": 1, "length": 32}, {"name": "b4_l16", "batch": 4, "length": 16}]
 SHAPES = {"b1_l32": (1, 32), "b4_l16": (4, 16)}

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.benchmark.statistics import Outcome, judge_upper_bound, paired_speed_ratio, summarize
+from pipeline.benchmark.statistics import summarize
+from pipeline.gate.statistics import Outcome, judge_upper_bound, paired_speed_ratio
 
 
 def test_summary_of_one_to_hundred() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.build.graphs import ROOT
+from tests.orchestration.graphs import ROOT
 
 COMPOSE = ROOT / "deploy/compose.yaml"
 # Keys of the Compose specification that are used here; a misspelt one would be ignored silently by some versions.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.build import ephemeral
-from tests.build import graphs, several
+from pipeline.orchestration.pages import prefect_server
+from tests.orchestration import graphs, several
 
 DEPLOY = graphs.ROOT / "deploy"
 PASSWORD = "of-a-test"
@@ -47,7 +47,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     for name, value in graphs.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    port = ephemeral.free_port()
+    port = prefect_server.free_port()
     return {"BARDLET_DB_PASSWORD": PASSWORD, "BARDLET_DB": f"127.0.0.1:{port}/prefect"}
 
 
@@ -72,11 +72,11 @@ def database(environment: dict[str, str], tmp_path: Path) -> Iterator[dict[str, 
 @pytest.fixture
 def server(database: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """`deploy/server.sh`; yields its API address."""
-    port = ephemeral.free_port()
+    port = prefect_server.free_port()
     address = f"http://127.0.0.1:{port}/api"
     log = tmp_path / "server.log"
     with running([str(DEPLOY / "server.sh"), "127.0.0.1", str(port)], database, log):
-        assert several.until(lambda: ephemeral.is_healthy(address), 90), log.read_text()
+        assert several.until(lambda: prefect_server.is_healthy(address), 90), log.read_text()
         monkeypatch.setenv("PREFECT_API_URL", address)
         yield address
     said = log.read_text()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from pipeline.engines.base import ModelSpec, TensorSpec
+from pipeline.engines.spec import ModelSpec, TensorSpec
 
 VOCABULARY, EMBEDDING, HIDDEN, HEADS, LENGTH, OUTPUT = 600, 24, 32, 2, 16, 48
 

@@ -13,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.engines import flatbuffer, tflite_layers
-from pipeline.engines.base import ModelSpec, TensorSpec, exporter
+from pipeline.engines.accuracy_aware import quantize_within
+from pipeline.engines.exporter import exporter
 from pipeline.engines.prepare import prepared
 from pipeline.engines.samples import sample_inputs
-from pipeline.engines.sensitive import quantize_within
+from pipeline.engines.spec import ModelSpec, TensorSpec
+from pipeline.engines.tflite import flatbuffer, layer_errors
 from pipeline.errors import StageError
 from pipeline.layout import SUFFIX, Engine
 from pipeline.runtime.session import open_session
-from pipeline.students.image_layers import ImageConfig
+from pipeline.students.layers.images import ImageConfig
 from pipeline.students.mobilenet_v3 import Block, MobileNetV3, MobileNetV3Config
 from pipeline.students.shufflenet_v2 import ShuffleNetV2, ShuffleNetV2Config, Stage
 
@@ -120,7 +121,7 @@ def _types(engine: Engine, file: Path) -> list[Counter[str]]:
     if engine is Engine.OPENVINO:
         return [Counter(op.get_type_name() for op in openvino.Core().read_model(file).get_ops())]
     model = flatbuffer.read(file.read_bytes())
-    return [Counter(tflite_layers.operator_name(model, op) for op in graph.operators) for graph in model.subgraphs]
+    return [Counter(layer_errors.operator_name(model, op) for op in graph.operators) for graph in model.subgraphs]
 
 
 def test_numbers_are_pytorchs_at_every_batch_in_fp32_and_near_them_in_int8(exported: Exported) -> None:
@@ -196,7 +197,7 @@ def test_every_convolution_but_the_images_own_is_int8(exported: Exported) -> Non
         graph = written.subgraphs[0]
         kinds = {"CONV_2D", "DEPTHWISE_CONV_2D"}
         weights = [
-            graph.tensors[op.inputs[1]] for op in graph.operators if tflite_layers.operator_name(written, op) in kinds
+            graph.tensors[op.inputs[1]] for op in graph.operators if layer_errors.operator_name(written, op) in kinds
         ]
         assert [tensor.type for tensor in weights] == [9] * case.convolutions  # schema.TensorType.INT8
         assert all(len(tensor.quantization.scale) > 1 for tensor in weights)

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.engines.prepare import Center, prepared
-from pipeline.students.image_layers import Normalize
+from pipeline.students.layers.images import Normalize
 
 
 class Classifier(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.files import read_json
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
 from tests.fleet import workspace
 from tests.fleet.workspace import MODEL, Done, Fleet
 

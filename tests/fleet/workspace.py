@@ -13,10 +13,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.corpus.docstrings import docstrings, python_files
-from pipeline.corpus.texts import Passage, read_docstring
 from pipeline.files import sha256
 from pipeline.layout import Engine, Layout, ModelLayout, Variant
+from pipeline.text.docstrings import docstrings, python_files
+from pipeline.text.texts import Passage, read_docstring
 
 ROOT = Path(__file__).parents[2]
 MODEL = "docs-embed"

@@ -1,5 +1,5 @@
 """Flows of these tests see the checkout, and no settings of the user."""
 
-from tests.build.conftest import own_environment
+from tests.orchestration.conftest import own_environment
 
 __all__ = ["own_environment"]

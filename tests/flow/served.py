@@ -12,8 +12,8 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from pipeline.build import ephemeral, pages
-from tests.build import graphs
+from pipeline.orchestration.pages import prefect_server, web
+from tests.orchestration import graphs
 from tests.report import made_up
 
 # The gate copies a made-up verdict; the release is refused as in the fleet.
@@ -66,7 +66,7 @@ class Served:
 
     def __init__(self, root: Path, *arguments: str, **environment: str) -> None:
         self.root = root
-        self.port = ephemeral.free_port()
+        self.port = prefect_server.free_port()
         self.process = subprocess.Popen(
             [sys.executable, "-c", graphs.CLI, "serve", "--port", str(self.port), *arguments],
             cwd=root,
@@ -122,7 +122,7 @@ class Served:
         return self.until(f"flow_runs/{run}", good=lambda answer: answer["state_type"] in ends)
 
     def pages(self) -> str:
-        found = pages.address(self.root)
+        found = web.address(self.root)
         assert found
         return found
 

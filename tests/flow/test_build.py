@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import graphs
+from tests.orchestration import graphs
 
 GRAPH = {"a": (), "b": ("a",), "c": ("b",), "x": ()}
 

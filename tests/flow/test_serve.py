@@ -13,9 +13,9 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from pipeline.build import ephemeral
-from tests.build import graphs
+from pipeline.orchestration.pages import prefect_server
 from tests.flow.served import Served, sleeping, until, write
+from tests.orchestration import graphs
 
 MARK = str(300_000 + os.getpid())
 SECONDS = 5
@@ -117,7 +117,7 @@ def test_nothing_is_left_of_a_serve_that_ends_while_it_builds(tmp_path: Path, ho
     served.process.wait(30)
     # Killed with -9, the process of the flow is left for some seconds: it tries to tell a server that is gone too.
     assert psutil.wait_procs(tree, 30)[1] == []
-    assert not ephemeral.note_of(served.root).exists() or how == "SIGKILL"
+    assert not prefect_server.note_of(served.root).exists() or how == "SIGKILL"
 
 
 @pytest.mark.parametrize(

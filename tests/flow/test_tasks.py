@@ -7,8 +7,8 @@ import pytest
 from prefect.exceptions import FailedRun
 from prefect.states import StateType
 
-from pipeline.build.schedule import Outcome, StageResult
 from pipeline.flow.tasks import state
+from pipeline.orchestration.plan.schedule import Outcome, StageResult
 
 
 @pytest.mark.parametrize(

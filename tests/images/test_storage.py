@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.artifacts import save_tensors
 from pipeline.errors import IntegrityError
 from pipeline.files import read_json
 from pipeline.images import storage
 from pipeline.images.storage import ImageData, ImageInfo, ImageSet
+from pipeline.weights import save_tensors
 
 _INFO = ImageInfo(("cat", "dog"), 2, 3, "stretch", (0.1, 0.2, 0.3), (1.0, 1.0, 0.5))
 

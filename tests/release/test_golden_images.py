@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.artifacts import save_tensors
 from pipeline.errors import IntegrityError, StageError
 from pipeline.images.storage import HELDOUT
 from pipeline.layout import Variant
-from pipeline.params import Tolerance
+from pipeline.params.blocks import Tolerance
 from pipeline.release import golden
 from pipeline.runtime import Release
 from pipeline.runtime.errors import TamperedError
@@ -19,6 +18,7 @@ from pipeline.runtime.golden import check_golden
 from pipeline.runtime.golden_images import pack, unpack
 from pipeline.runtime.manifest import read_manifest
 from pipeline.runtime.session import ENGINES
+from pipeline.weights import save_tensors
 from tests.runtime import tiny_images as tiny
 
 _TOLERANCES = {variant: Tolerance(mean_cosine=0.99, max_abs_error=1) for variant in Variant}

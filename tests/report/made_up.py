@@ -57,7 +57,7 @@ def variants() -> dict[str, Any]:
     size_bytes = [90_852_864, 11_804_000, 10_808_000, 10_808_000]
     return {
         "model": MODEL,
-        "task": "sentence-embedding",
+        "task": "sentence_embedding",
         "teacher": {"params": sizes[0], "macs": macs[0], "quality": _quality(1.0, 0.612, 0.842)},
         "student": {"params": sizes[-1], "macs": macs[-1]},
         "steps": [

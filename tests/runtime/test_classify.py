@@ -97,7 +97,7 @@ def test_all_images_that_cannot_be_used_are_named(folder: Path, tmp_path: Path) 
 
 
 def test_texts_and_images_are_not_mistaken_for_each_other(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeInputError, match="takes no texts; it is for image-classification"):
+    with pytest.raises(RuntimeInputError, match="takes no texts; it is for image_classification"):
         Release.open(folder, "onnxruntime").encode(["a text"])
     other = tiny.write_release(tmp_path / "other", preprocessing=None, task="speech")
     with pytest.raises(RuntimeInputError, match="is for speech; this runtime knows texts and images"):

@@ -72,7 +72,7 @@ def write_release(folder: Path, **changes: Any) -> Path:
         "format": "bardlet-release",
         "format_version": 1,
         "model": "tiny",
-        "task": "image-classification",
+        "task": "image_classification",
         "preprocessing": "preprocessing.json",
         "golden": "golden.json",
         "engines": engines,

@@ -1,9 +1,9 @@
 import torch
 
 from pipeline import students
-from pipeline.compress.channels import prune_channels
+from pipeline.compress.channels.prune import prune_channels
 from pipeline.students.conv_net import ConvNet, ConvNetConfig
-from pipeline.students.image_layers import ImageConfig
+from pipeline.students.layers.images import ImageConfig
 
 _IMAGES = ImageConfig(5, 1, 16, 16, (0.3,), (0.4,))
 

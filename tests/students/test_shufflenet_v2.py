@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from pipeline.measures import count_macs, count_params
+from pipeline.cost import count_macs, count_params
 from pipeline.students import build
-from pipeline.students.image_layers import ImageConfig
+from pipeline.students.layers.images import ImageConfig
 from pipeline.students.shufflenet_v2 import ChannelShuffle, ShuffleNetV2, ShuffleNetV2Config, Unit
 
 _IMAGENET = ImageConfig(1000, 3, 224, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.checkpoints import load_strictly
 from pipeline.errors import InputError, IntegrityError
 from pipeline.students import architectures, build, find
-from pipeline.students.image_layers import ImageConfig, Normalize, multiple_of_8
+from pipeline.students.layers.images import ImageConfig, Normalize, multiple_of_8
+from pipeline.weights import load_strictly
 
 _DIGITS = ImageConfig(10, 1, 32, 32, (0.3,), (0.4,))
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.artifacts import load_tensors
-from pipeline.corpus import storage
-from pipeline.corpus.split import Corpus
-from pipeline.corpus.texts import Passage
 from pipeline.errors import InputError
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
 from pipeline.tasks.sentence_embedding import teacher as stage
 from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.teacher import sources
 from pipeline.teacher.black_box import SavedModelTeacher
+from pipeline.text import storage
+from pipeline.text.split import Corpus
+from pipeline.text.texts import Passage
+from pipeline.weights import load_tensors
 
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
 

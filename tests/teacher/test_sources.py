@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import sha256
-from pipeline.params_file import load_params
+from pipeline.params.file import load_params
 from pipeline.tasks.sentence_embedding.params import TeacherParams
 from pipeline.teacher import sources
 

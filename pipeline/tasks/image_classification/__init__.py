@@ -1,1 +1,1 @@
-"""Task `image-classification`: images in, one logit a class out; a student learns the teacher's logits."""
+"""Task `image_classification`: images in, one logit a class out; a student learns the teacher's logits."""

@@ -1,4 +1,4 @@
-"""Images of the task `image-classification`."""
+"""Images of the task `image_classification`."""
 
 from pathlib import Path
 

@@ -7,10 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import artifacts
+from pipeline import weights
+from pipeline.engines.spec import Arrays
 from pipeline.images import storage
 from pipeline.layout import ModelLayout
-from pipeline.tasks.base import Arrays, Encode
+from pipeline.tasks.base import Encode
 
 LABELS = "labels.safetensors"
 _BATCH = 64
@@ -34,7 +35,7 @@ def quality(logits: Logits, teacher: Logits, labels: NDArray[np.int64]) -> dict[
 def judge(encode: Encode, paths: ModelLayout) -> Mapping[str, float]:
     """`quality` on the held-out images."""
     heldout = storage.load_split(paths.data / storage.HELDOUT)
-    teacher = artifacts.load_tensors(paths.teacher / LABELS)["heldout"]
+    teacher = weights.load_tensors(paths.teacher / LABELS)["heldout"]
     return quality(encode(examples(heldout.images)), teacher, heldout.labels)
 
 

@@ -1,4 +1,4 @@
-"""The blocks of params.yaml of a model with `task: image-classification`."""
+"""The blocks of blocks.yaml of a model with `task: image_classification`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline import params
-from pipeline.params import (
+from pipeline.params import blocks
+from pipeline.params.blocks import (
     Block,
     Fraction,
     HubSource,
@@ -21,8 +21,8 @@ from pipeline.params import (
     Sha256,
     Weights,
 )
-from pipeline.tasks.quality import Measure, QualityCheck
-from pipeline.yaml_lines import Document, KeyPath, Problem
+from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
 Source = PathSource | HubSource | SavedModelSource | OnnxSource
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -167,13 +167,13 @@ class QualityBudgets(Block):
     int8_accuracy_drop: QualityBudget
 
 
-class Budgets(params.Budgets):
+class Budgets(blocks.Budgets):
     """What a release must keep to."""
 
     quality: QualityBudgets
 
 
-class ModelParams(params.ModelParams):
+class ModelParams(blocks.ModelParams):
     """See `pipeline.params.ModelParams`."""
 
     measures: ClassVar[tuple[Measure, ...]] = (
@@ -186,7 +186,7 @@ class ModelParams(params.ModelParams):
     )
     example: ClassVar[str] = "one image"
 
-    task: Literal["image-classification"]
+    task: Literal["image_classification"]
     data: DataParams
     teacher: TeacherParams
     student: DesignParams

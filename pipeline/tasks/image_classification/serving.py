@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.engines.base import ModelSpec, TensorSpec, signature_name
+from pipeline.engines.spec import Arrays, Case, ModelSpec, TensorSpec, signature_name
 from pipeline.images import storage
 from pipeline.layout import ModelLayout
-from pipeline.tasks.base import Arrays, Case
 from pipeline.tasks.image_classification.judging import examples
 from pipeline.tasks.image_classification.params import ModelParams
 

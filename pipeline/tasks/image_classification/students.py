@@ -5,7 +5,7 @@ from torch import nn
 from pipeline import students
 from pipeline.errors import InputError
 from pipeline.images.storage import ImageInfo
-from pipeline.students.image_layers import ImageConfig
+from pipeline.students.layers.images import ImageConfig
 from pipeline.tasks.image_classification.params import DesignParams
 
 

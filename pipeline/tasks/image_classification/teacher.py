@@ -12,20 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline import artifacts
-from pipeline.compress.distill import steps_of
-from pipeline.compress.training import Schedule, train
+from pipeline import weights
+from pipeline.compress.fast_convolutions import fast_convolutions
+from pipeline.compress.training import Schedule, steps_of, train
+from pipeline.cost import describe_size
 from pipeline.errors import InputError, StageError
 from pipeline.images import storage
+from pipeline.images.views import Views, draw_views
 from pipeline.layout import CONFIG, WEIGHTS
-from pipeline.measures import describe_size
 from pipeline.tasks.image_classification import students
 from pipeline.tasks.image_classification.black_box import open_black_box
 from pipeline.tasks.image_classification.judging import LABELS, examples, quality, torch_encode
-from pipeline.tasks.image_classification.pace import fast_convolutions
 from pipeline.tasks.image_classification.params import ModelParams, TrainParams
 from pipeline.tasks.image_classification.serving import example
-from pipeline.tasks.image_classification.views import Views, draw_views
 from pipeline.teacher import sources
 
 _BATCH = 64
@@ -48,7 +47,7 @@ def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Pa
     logits = {name: encode(examples(split.images)) for name, split in splits.items()}
     with nullcontext() if module is None else fast_convolutions(module, example(params), _BATCH):
         labels = {"train": _label(teacher, views), "amounts": views.amounts.numpy()}
-    artifacts.save_tensors({**labels, **logits}, out / LABELS)
+    weights.save_tensors({**labels, **logits}, out / LABELS)
     for name, rows in logits.items():
         if not np.isfinite(rows).all():
             raise StageError(f"the teacher gives NaN or infinity on the {name} images")
@@ -62,7 +61,7 @@ def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Pa
 def load_teacher_module(folder: Path) -> nn.Module | None:
     """The teacher; None for a black box."""
     checkpoint = folder / "checkpoint"
-    return artifacts.load_model(checkpoint) if (checkpoint / WEIGHTS).exists() else None
+    return weights.load_model(checkpoint) if (checkpoint / WEIGHTS).exists() else None
 
 
 def _obtain(
@@ -73,7 +72,7 @@ def _obtain(
     pinned = params.pinned_teacher()
     if params.teacher.train is not None or pinned is None:
         module, trained = _train(params, seed, data, views)
-        artifacts.save_model(module, folder)
+        weights.save_model(module, folder)
         return module, module, {"source": "trained here", "black_box": False, "training": trained}
     checkpoint = sources.find(pinned, root, where, params.teacher_files)
     facts = {"source": checkpoint.source, "sha256": checkpoint.sha256, "black_box": checkpoint.is_black_box}
@@ -85,7 +84,7 @@ def _obtain(
         return open_black_box(checkpoint), None, facts
     for name in (CONFIG, WEIGHTS):
         shutil.copyfile(checkpoint.folder / name, folder / name)
-    module = artifacts.load_model(folder)
+    module = weights.load_model(folder)
     return module, module, facts
 
 

@@ -11,21 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline import artifacts, files, measures
-from pipeline.compress import quantize as quantization
-from pipeline.compress.channels import PruningReport, prune_channels, prune_to_latency
-from pipeline.compress.distill import steps_of
+from pipeline import cost, files, weights
+from pipeline.compress import fake_int8 as quantization
+from pipeline.compress.channels.prune import PruningReport, prune_channels, prune_to_latency
+from pipeline.compress.fast_convolutions import fast_convolutions
 from pipeline.compress.logits import LogitsLoss, attention_loss
-from pipeline.compress.training import Schedule, TrainReport, train
+from pipeline.compress.training import Schedule, TrainReport, steps_of, train
 from pipeline.images import storage
+from pipeline.images.views import make_views
 from pipeline.layout import CALIBRATION, PREPROCESSING, REPORT, WEIGHTS, ModelLayout
 from pipeline.tasks.image_classification import students
 from pipeline.tasks.image_classification.judging import LABELS, judge, torch_encode
-from pipeline.tasks.image_classification.pace import fast_convolutions
 from pipeline.tasks.image_classification.params import ModelParams
 from pipeline.tasks.image_classification.serving import example
 from pipeline.tasks.image_classification.teacher import load_teacher_module
-from pipeline.tasks.image_classification.views import make_views
 
 # One small image takes PyTorch as long as it takes to call its operations, whatever their width.
 _TIMED_BATCH = 32
@@ -45,7 +44,7 @@ def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Ma
 def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Cut channels out until the target is met, then recover on the same images."""
     torch.manual_seed(seed)
-    before = artifacts.load_model(paths.student)
+    before = weights.load_model(paths.student)
     model, cut = _cut(before, params, paths)
     settings = params.prune
     trained = _train(model, params, paths, settings.epochs, settings.learning_rate, seed + 1, "prune: recovery")
@@ -53,7 +52,7 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
     old = files.read_json(paths.student / REPORT)
     return {
         **report,
-        **measures.gains(before, model, old, report, example(params, _TIMED_BATCH)),
+        **cost.gains(before, model, old, report, example(params, _TIMED_BATCH)),
         "sensitivity_ratio": cut.sensitivity_ratio,
         "sensitivity": [asdict(group) for group in cut.groups],
     }
@@ -62,7 +61,7 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
 def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Fine-tune with rounded weights and leave real images to calibrate on."""
     torch.manual_seed(seed)
-    model = artifacts.load_model(paths.pruned)
+    model = weights.load_model(paths.pruned)
     settings = params.quantize
     trained = _train(
         model, params, paths, settings.epochs, settings.learning_rate, seed + 2, "quantize: fine-tuning",
@@ -70,7 +69,7 @@ def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> M
     )  # fmt: skip
     images = storage.load_split(paths.data / storage.TRAIN).images
     rows = np.random.default_rng(seed).permutation(len(images))[: settings.calibration_images]
-    artifacts.save_tensors({"image": images[rows].astype(np.float32)}, out / CALIBRATION)
+    weights.save_tensors({"image": images[rows].astype(np.float32)}, out / CALIBRATION)
     files.write_json(out / PREPROCESSING, storage.load_info(paths.data).preprocessing())
     return _save(model, params, paths, out, trained)
 
@@ -87,7 +86,7 @@ def _train(
 ) -> TrainReport:
     """Train in place; teacher and student see the same views, whatever the order."""
     settings = params.distill
-    labels = {name: torch.from_numpy(one) for name, one in artifacts.load_tensors(paths.teacher / LABELS).items()}
+    labels = {name: torch.from_numpy(one) for name, one in weights.load_tensors(paths.teacher / LABELS).items()}
     targets = labels["train"].flatten(0, 1)
     views = make_views(storage.load_split(paths.data / storage.TRAIN), params.data.augment, labels["amounts"])
     loss = LogitsLoss(settings.temperature, settings.teacher_weight, settings.label_smoothing)
@@ -127,12 +126,12 @@ def _cut(model: nn.Module, params: ModelParams, paths: ModelLayout) -> tuple[nn.
 
 
 def _save(model: nn.Module, params: ModelParams, paths: ModelLayout, out: Path, trained: TrainReport) -> dict[str, Any]:
-    artifacts.save_model(model, out)
+    weights.save_model(model, out)
     training = asdict(trained)
     losses = training.pop("losses")
     training["images"] = training.pop("texts")
     return {
-        **measures.describe_size(model, out / WEIGHTS, example(params)),
+        **cost.describe_size(model, out / WEIGHTS, example(params)),
         "quality": dict(judge(torch_encode(model), paths)),
         "training": training,
         "losses": list(losses),

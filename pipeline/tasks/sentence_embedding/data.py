@@ -1,10 +1,10 @@
-"""Texts of the task `sentence-embedding`."""
+"""Texts of the task `sentence_embedding`."""
 
 import os
 from pathlib import Path
 
-from pipeline.corpus import docstrings, split, storage, textfiles
 from pipeline.tasks.sentence_embedding.params import ModelParams
+from pipeline.text import docstrings, split, storage, textfiles
 
 LOCK = "requirements.lock"
 

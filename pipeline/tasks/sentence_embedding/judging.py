@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import nn
 
-from pipeline import artifacts, quality
-from pipeline.corpus import storage
-from pipeline.corpus.tokens import Tokens, tokenize
+from pipeline import weights
+from pipeline.engines.spec import Arrays
 from pipeline.layout import ModelLayout
-from pipeline.tasks.base import Arrays, Encode
+from pipeline.tasks.base import Encode
 from pipeline.tasks.sentence_embedding.params import ModelParams
-from pipeline.teacher import label
+from pipeline.text import label, quality, storage
+from pipeline.text.tokens import Tokens, tokenize
 
 EVALUATION = "evaluation.safetensors"
 
@@ -26,7 +26,7 @@ def judge(
 
     `max_tokens` is where texts are cut: by default where the student ends.
     """
-    wanted = artifacts.load_tensors(paths.teacher / EVALUATION)
+    wanted = weights.load_tensors(paths.teacher / EVALUATION)
     tokens = evaluation_tokens(paths.data, tokenizer, max_tokens or params.student.max_tokens)
     given: dict[str, NDArray[np.float32]] = {
         name: encode(examples(tokens[name])) for name in ("heldout", "summaries", "bodies") if name in tokens
@@ -39,7 +39,7 @@ def judge(
 
 def validation_fidelity(encode: Encode, tokenizer: Tokenizer, paths: ModelLayout, max_tokens: int) -> float:
     """Fidelity to the teacher on the validation texts, cut at `max_tokens`."""
-    wanted = artifacts.load_tensors(paths.teacher / EVALUATION)["validation"]
+    wanted = weights.load_tensors(paths.teacher / EVALUATION)["validation"]
     texts = storage.load_texts(paths.data / storage.VALIDATION)
     return quality.fidelity_spearman(encode(examples(tokenize(texts, tokenizer, max_tokens))), wanted)
 

@@ -1,13 +1,13 @@
-"""The blocks of params.yaml of a model with `task: sentence-embedding`."""
+"""The blocks of blocks.yaml of a model with `task: sentence_embedding`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline import params
 from pipeline.layout import CONFIG, TOKENIZER
-from pipeline.params import (
+from pipeline.params import blocks
+from pipeline.params.blocks import (
     Block,
     Fraction,
     HubSource,
@@ -21,8 +21,8 @@ from pipeline.params import (
     SavedModelSource,
     Weights,
 )
-from pipeline.tasks.quality import Measure, QualityCheck
-from pipeline.yaml_lines import Document, KeyPath, Problem
+from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
 Source = PackageSource | PathSource | HubSource | SavedModelSource
 
@@ -66,7 +66,7 @@ class StudentParams(Block):
 
 
 class DistillParams(Block):
-    """Knowledge distillation; see pipeline.compress.distill for the loss."""
+    """Knowledge distillation; see pipeline.compress.embeddings.distill for the loss."""
 
     epochs: PositiveFloat
     batch_size: PositiveInt
@@ -96,13 +96,13 @@ class QuantizeParams(Block):
     calibration_texts: PositiveInt
 
 
-class ExportParams(params.ExportParams):
+class ExportParams(blocks.ExportParams):
     """Shapes that the exports must serve: token lengths, and the batch of the throughput case."""
 
     lengths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-class BudgetCase(params.BudgetCase):
+class BudgetCase(blocks.BudgetCase):
     """The benchmark case whose latency and memory are judged."""
 
     length: PositiveInt
@@ -120,14 +120,14 @@ class QualityBudgets(Block):
     recall_at_1_kept: QualityBudget
 
 
-class Budgets(params.Budgets):
+class Budgets(blocks.Budgets):
     """What a release must keep to."""
 
     case: BudgetCase
     quality: QualityBudgets
 
 
-class ModelParams(params.ModelParams):
+class ModelParams(blocks.ModelParams):
     """See `pipeline.params.ModelParams`."""
 
     measures: ClassVar[tuple[Measure, ...]] = (
@@ -156,7 +156,7 @@ class ModelParams(params.ModelParams):
     example: ClassVar[str] = "32 tokens"
     teacher_files: ClassVar[tuple[str, ...]] = (CONFIG, TOKENIZER)
 
-    task: Literal["sentence-embedding"]
+    task: Literal["sentence_embedding"]
     data: DataParams
     teacher: TeacherParams
     student: StudentParams

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.corpus import storage
-from pipeline.corpus.tokens import load_tokenizer, tokenize
-from pipeline.engines.base import ModelSpec, TensorSpec, signature_name
+from pipeline.engines.spec import Arrays, Case, ModelSpec, TensorSpec, signature_name
 from pipeline.errors import InputError
 from pipeline.layout import TOKENIZER, ModelLayout
-from pipeline.tasks.base import Arrays, Case
 from pipeline.tasks.sentence_embedding.judging import examples
 from pipeline.tasks.sentence_embedding.params import ModelParams
+from pipeline.text import storage
+from pipeline.text.tokens import load_tokenizer, tokenize
 
 _INPUTS = (
     TensorSpec("input_ids", "int32", ("batch", "length")),

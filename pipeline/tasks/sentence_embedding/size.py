@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline import measures
+from pipeline import cost
 
 _TOKENS = 32
 
@@ -19,4 +19,4 @@ def example() -> dict[str, Tensor]:
 
 def describe_size(model: nn.Module | None, weights: Path) -> dict[str, Any]:
     """Parameters, multiply-accumulates of one text of 32 tokens, and bytes; a black box tells none of them."""
-    return measures.describe_size(model, weights, example())
+    return cost.describe_size(model, weights, example())

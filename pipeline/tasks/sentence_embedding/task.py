@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from pipeline import files
-from pipeline.corpus.tokens import load_tokenizer
 from pipeline.layout import REPORT, TOKENIZER, ModelLayout
 from pipeline.tasks.base import Encode
 from pipeline.tasks.sentence_embedding import data, judging, serving, teacher, training
 from pipeline.tasks.sentence_embedding.params import ModelParams
+from pipeline.text.tokens import load_tokenizer
 
 
 class SentenceEmbedding:

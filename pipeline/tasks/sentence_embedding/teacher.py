@@ -1,4 +1,4 @@
-"""Running a sentence-embedding teacher over the texts and its own vocabulary."""
+"""Running a sentence_embedding teacher over the texts and its own vocabulary."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline import artifacts
-from pipeline.corpus import storage
-from pipeline.corpus.tokens import Tokens, load_tokenizer, tokenize
+from pipeline import weights
 from pipeline.layout import TOKENIZER, WEIGHTS, ModelLayout
 from pipeline.tasks.sentence_embedding.judging import EVALUATION, evaluation_tokens, retrieval_quality
 from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.tasks.sentence_embedding.size import describe_size
-from pipeline.teacher import label, sources
-from pipeline.teacher.encoder import TeacherEncoder, load_encoder
+from pipeline.teacher import sources
+from pipeline.text import label, storage
+from pipeline.text.encoder import TeacherEncoder, load_encoder
+from pipeline.text.tokens import Tokens, load_tokenizer, tokenize
 
 LABELS, VOCABULARY = "labels.safetensors", "vocabulary.safetensors"
 
@@ -49,9 +49,9 @@ def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Pa
     }
     texts = evaluation_tokens(data, tokenizer, params.teacher.max_tokens)
     evaluation = {name: embed(teacher, tokens, name) for name, tokens in texts.items()}
-    artifacts.save_tensors(labels, out / LABELS)
-    artifacts.save_tensors(evaluation, out / EVALUATION)
-    artifacts.save_tensors({"embeddings": table.astype(np.float16)}, out / VOCABULARY)
+    weights.save_tensors(labels, out / LABELS)
+    weights.save_tensors(evaluation, out / EVALUATION)
+    weights.save_tensors({"embeddings": table.astype(np.float16)}, out / VOCABULARY)
     shutil.copytree(checkpoint.folder, out / "checkpoint", ignore=shutil.ignore_patterns("*.bin", "*.md", ".git*"))
     shutil.copyfile(checkpoint.folder / TOKENIZER, out / TOKENIZER)
     return {
@@ -72,7 +72,7 @@ def load_teacher_module(folder: Path) -> nn.Module | None:
 
 def load_labels(paths: ModelLayout) -> tuple[Tokens, NDArray[np.float32]]:
     """The training texts and the teacher's embeddings of them."""
-    labels = artifacts.load_tensors(paths.teacher / LABELS)
+    labels = weights.load_tensors(paths.teacher / LABELS)
     return Tokens(labels["ids"], labels["offsets"]), labels["embeddings"].astype(np.float32)
 
 

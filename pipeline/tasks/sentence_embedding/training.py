@@ -12,21 +12,21 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from pipeline import artifacts, files, measures
-from pipeline.compress import distill as distillation
-from pipeline.compress import neurons, vocabulary
-from pipeline.compress import quantize as quantization
-from pipeline.compress.losses import EmbeddingLoss
-from pipeline.compress.training import Schedule, TrainReport
-from pipeline.corpus import storage
-from pipeline.corpus.pairs import passage_pairs
-from pipeline.corpus.tokens import Tokens, load_tokenizer, tokenize
+from pipeline import cost, files, weights
+from pipeline.compress import fake_int8 as quantization
+from pipeline.compress.embeddings import distill as distillation
+from pipeline.compress.embeddings import neurons, vocabulary
+from pipeline.compress.embeddings.losses import EmbeddingLoss
+from pipeline.compress.training import Schedule, TrainReport, steps_of
 from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.sentence_embedding.judging import judge, torch_encode
 from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.tasks.sentence_embedding.size import describe_size, example
 from pipeline.tasks.sentence_embedding.teacher import VOCABULARY, load_labels
+from pipeline.text import storage
+from pipeline.text.pairs import passage_pairs
+from pipeline.text.tokens import Tokens, load_tokenizer, tokenize
 
 # Fewer leave nothing to tell apart in a batch.
 _MIN_PAIRS = 16
@@ -36,7 +36,7 @@ def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Ma
     """Start from the teacher's vocabulary, then learn its embeddings of the training texts."""
     torch.manual_seed(seed)
     tokens, targets = load_labels(paths)
-    table = artifacts.load_tensors(paths.teacher / VOCABULARY)["embeddings"].astype(np.float32)
+    table = weights.load_tensors(paths.teacher / VOCABULARY)["embeddings"].astype(np.float32)
     student, settings = params.student, params.distill
     model = TextEncoder(
         TextEncoderConfig(
@@ -51,7 +51,7 @@ def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Ma
     )
     kept = distillation.start_from_teacher(model, table, np.bincount(tokens.ids, minlength=len(table)))
     schedule = Schedule(
-        distillation.steps_of(settings.epochs, len(tokens), settings.batch_size),
+        steps_of(settings.epochs, len(tokens), settings.batch_size),
         settings.learning_rate,
         settings.warmup_fraction,
         settings.weight_decay,
@@ -63,7 +63,7 @@ def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Ma
 def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Cut vocabulary rows and feed-forward neurons, then recover on the same texts."""
     torch.manual_seed(seed)
-    before = artifacts.load_model(paths.student, TextEncoder)
+    before = weights.load_model(paths.student, TextEncoder)
     old = load_tokenizer(paths.student / TOKENIZER)
     tokens, targets = load_labels(paths)
     if params.prune.vocabulary_min_count:
@@ -74,7 +74,7 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
         rows, tokenizer = np.arange(before.config.vocabulary), old
     model = neurons.prune_encoder(before, rows, params.prune.ffn_ratio)
     schedule = Schedule(
-        distillation.steps_of(params.prune.epochs, len(tokens), params.distill.batch_size),
+        steps_of(params.prune.epochs, len(tokens), params.distill.batch_size),
         params.prune.learning_rate,
         params.distill.warmup_fraction,
         params.distill.weight_decay,
@@ -94,18 +94,18 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
         {"vocabulary_before": before.config.vocabulary, "vocabulary": len(rows)},
     )
     old = files.read_json(paths.student / REPORT)
-    return {**report, **measures.gains(before, model, old, report, example())}
+    return {**report, **cost.gains(before, model, old, report, example())}
 
 
 def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
     """Fine-tune with rounded weights and leave real texts to calibrate on."""
     torch.manual_seed(seed)
-    model = artifacts.load_model(paths.pruned, TextEncoder)
+    model = weights.load_model(paths.pruned, TextEncoder)
     tokenizer = load_tokenizer(paths.pruned / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.TRAIN)
     tokens = tokenize(texts, tokenizer, params.teacher.train_tokens)
     schedule = Schedule(
-        distillation.steps_of(params.quantize.epochs, len(tokens), params.distill.batch_size),
+        steps_of(params.quantize.epochs, len(tokens), params.distill.batch_size),
         params.quantize.learning_rate,
         params.distill.warmup_fraction,
         0.0,
@@ -115,7 +115,7 @@ def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> M
     # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
     trained = _train(model, params, tokens, targets, schedule, seed + 2, name, quantization.int8_weights)
     ids, mask = _calibration(tokens, params.quantize.calibration_texts, model.config.max_tokens)
-    artifacts.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
+    weights.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
     return _save(model, params, paths, paths.pruned / TOKENIZER, out, trained, {})
 
 
@@ -146,7 +146,7 @@ def _save(
 ) -> Mapping[str, Any]:
     if tokenizer.parent != out:
         shutil.copyfile(tokenizer, out / TOKENIZER)
-    artifacts.save_model(model, out)
+    weights.save_model(model, out)
     measured = judge(torch_encode(model), load_tokenizer(out / TOKENIZER), params, paths)
     training = asdict(trained)
     losses = training.pop("losses")

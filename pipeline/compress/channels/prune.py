@@ -1,0 +1,220 @@
+"""Structured pruning of a convolutional student to a target of multiply-accumulates.
+
+Channels that must go together (a convolution's, its batch norm's, those of the depthwise convolution and of
+squeeze-and-excitation behind it, all that a residual adds to) are found by Torch-Pruning's dependency graph
+(arXiv:2301.12900). They are cut out, not zeroed: the result is a new, smaller model of the same architecture, built
+from a config with its widths. Which channels go, and from where: `pipeline.compress.channels.widths`.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from pipeline import cost
+from pipeline.compress.channels.groups import Group, find_groups, without
+from pipeline.compress.channels.widths import MacsModel, choose, least_widths
+from pipeline.errors import InputError, StageError
+from pipeline.students.base import Config
+
+Evaluate = Callable[[nn.Module], float]
+
+
+@runtime_checkable
+class Prunable(Protocol):
+    """What a student brings so that its channels can be pruned; its configs hold every width."""
+
+    config: Any
+
+    def fixed_layers(self) -> list[nn.Module]:
+        """Convolutions and linear layers whose outputs must all stay."""
+
+    def config_of_layers(self) -> Config:
+        """The config with the widths that the layers have now."""
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """One group of coupled channels.
+
+    Attributes:
+        layers: names of the modules whose outputs are pruned together.
+        channels_before: its width before pruning.
+        channels_after: its width after pruning.
+        sensitivity: how much the loss rises when `sensitivity_ratio` of this group alone goes; None if not measured.
+    """
+
+    layers: tuple[str, ...]
+    channels_before: int
+    channels_after: int
+    sensitivity: float | None
+
+
+@dataclass(frozen=True)
+class PruningReport:
+    """What pruning did; multiply-accumulates are of one call with the example."""
+
+    macs_before: int
+    macs_after: int
+    params_before: int
+    params_after: int
+    sensitivity_ratio: float | None
+    groups: tuple[GroupReport, ...]
+
+
+def prune_channels(
+    model: nn.Module,
+    example: Mapping[str, Tensor],
+    macs_ratio: float,
+    *,
+    evaluate: Evaluate | None = None,
+    sensitivity_ratio: float = 0.5,
+    round_to: int = 8,
+    max_pruned: float = 0.75,
+) -> tuple[nn.Module, PruningReport]:
+    """A smaller copy of `model`, in evaluation mode; it needs recovery.
+
+    The channel with the least importance for the multiply-accumulates that it costs goes first. Importance is the group
+    magnitude of arXiv:2301.12900 within a group; between groups it is weighed by the group's sensitivity. Without
+    `evaluate` all groups count alike, which costs far more accuracy (docs/decisions/0006-image-students.md).
+
+    Args:
+        model: a student with the methods of `Prunable`; unchanged.
+        example: one call's inputs.
+        macs_ratio: multiply-accumulates after pruning against before, above 0; at 1 the copy computes the same.
+        evaluate: loss of a model on data that is not trained on: lower is better. Called once a group and once more.
+        sensitivity_ratio: share of a group's channels that goes when its sensitivity is measured.
+        round_to: widths become multiples of this, which keeps the engines on their fast paths.
+        max_pruned: largest share of a group's channels that may go.
+
+    Raises:
+        InputError: the target is below what these limits allow; the message says how far pruning can go.
+    """
+    working = _copied(model)
+    groups = find_groups(working, example, working.fixed_layers())
+    sensitivities = None if evaluate is None else measure_sensitivity(working, groups, evaluate, sensitivity_ratio)
+    macs = MacsModel.of(working, example, groups)
+    kept = choose(groups, macs, macs_ratio, sensitivities, round_to=round_to, max_pruned=max_pruned)
+    for group in groups:
+        group.cut(kept[group.name])
+    pruned = _rebuilt(working, type(model))
+    report = PruningReport(
+        macs_before=cost.count_macs(model, example),
+        macs_after=cost.count_macs(pruned, example),
+        params_before=cost.count_params(model),
+        params_after=cost.count_params(pruned),
+        sensitivity_ratio=None if sensitivities is None else sensitivity_ratio,
+        groups=tuple(
+            GroupReport(
+                group.layers,
+                group.width,
+                len(kept[group.name]),
+                None if sensitivities is None else sensitivities[group.name],
+            )
+            for group in groups
+        ),
+    )
+    return pruned, report
+
+
+def measure_sensitivity(model: nn.Module, groups: list[Group], evaluate: Evaluate, ratio: float) -> dict[str, float]:
+    """How much `evaluate` rises when the least important `ratio` of each group alone goes, by the group's name.
+
+    The channels are taken from their readers, which is what cutting them out computes; `model` is as before after it.
+
+    Raises:
+        StageError: a loss is NaN or infinite.
+    """
+    base = evaluate(model)
+    risen: dict[str, float] = {}
+    for group in groups:
+        order = group.importance.argsort()
+        with without(group, order[: int(group.width * ratio)]):
+            risen[group.name] = evaluate(model) - base
+    bad = [name for name, value in risen.items() if not math.isfinite(value)]
+    if bad:
+        raise StageError(f"the loss without channels of {', '.join(bad)} is no number (whole: {base:g}): distil again")
+    return risen
+
+
+def prune_to_latency(
+    model: nn.Module,
+    example: Mapping[str, Tensor],
+    latency_ratio: float,
+    *,
+    steps: int = 5,
+    latency_ms: Callable[[nn.Module], float] | None = None,
+    **options: Any,
+) -> tuple[nn.Module, PruningReport]:
+    """The largest of the models tried whose measured latency is at most `latency_ratio` of `model`'s.
+
+    Halves the interval between the least MACs ratio that can be reached and 1 `steps` times.
+
+    Args:
+        latency_ms: milliseconds of one call of a model; by default the median in PyTorch on one thread.
+        options: those of `prune_channels`.
+
+    Raises:
+        InputError: even the smallest model is slower than that.
+    """
+
+    def ratio_of(candidate: nn.Module) -> float:
+        if latency_ms is not None:
+            return latency_ms(candidate) / latency_ms(model)
+        timed = cost.latency_ms({"before": model, "after": candidate}, example)
+        return timed["after"] / timed["before"]
+
+    low, high = least_macs_ratio(model, example, **_limits(options)), 1.0
+    best = prune_channels(model, example, low, **options)
+    fastest = ratio_of(best[0])
+    if fastest > latency_ratio:
+        raise InputError(
+            f"pruned to {low:.0%} of its MACs, as far as the limits allow, the model still takes {fastest:.0%} of its "
+            f"time, not {latency_ratio:.0%}: raise prune.latency_ratio"
+        )
+    for _ in range(steps):
+        middle = (low + high) / 2
+        candidate = prune_channels(model, example, middle, **options)
+        if ratio_of(candidate[0]) <= latency_ratio:
+            low, best = middle, candidate
+        else:
+            high = middle
+    return best
+
+
+def least_macs_ratio(
+    model: nn.Module, example: Mapping[str, Tensor], *, round_to: int = 8, max_pruned: float = 0.75
+) -> float:
+    """The least `macs_ratio` that `prune_channels` can reach with these limits."""
+    working = _copied(model)
+    groups = find_groups(working, example, working.fixed_layers())
+    macs = MacsModel.of(working, example, groups)
+    whole = macs.macs({group.name: group.width for group in groups})
+    return macs.macs(least_widths(groups, round_to, max_pruned)) / whole
+
+
+def _limits(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("round_to", "max_pruned") if name in options}
+
+
+def _copied(model: nn.Module) -> Any:
+    """A copy to measure on and to cut, in evaluation mode: a module that is `Prunable`.
+
+    Raises:
+        StageError: the model does not say what its widths are.
+    """
+    if not isinstance(model, Prunable):
+        raise StageError(f"{type(model).__name__} cannot be pruned: it lacks fixed_layers and config_of_layers")
+    return copy.deepcopy(model).eval()
+
+
+def _rebuilt(cut: Any, kind: type[nn.Module]) -> nn.Module:
+    """A model built from the config of the cut layers, with their weights: so it can be saved and loaded."""
+    with torch.random.fork_rng(devices=[]):
+        model = kind(cut.config_of_layers())
+    model.load_state_dict(cut.state_dict())
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Distilling and pruning text encoders."""

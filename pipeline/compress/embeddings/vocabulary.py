@@ -1,0 +1,77 @@
+"""Dropping rows of the vocabulary that the training texts never use, and rewriting the tokenizer to match.
+
+A WordPiece tokenizer splits a word that it no longer knows into pieces that it does, so a dropped row costs a few more
+tokens, never an unknown one, as long as every single character stays.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from pipeline.errors import InputError
+from pipeline.text.tokens import Tokens
+
+
+def rows_to_keep(tokens: Tokens, tokenizer: Tokenizer, min_count: int) -> NDArray[np.int64]:
+    """Old ids of the rows that stay, ascending.
+
+    Args:
+        tokens: the training texts, tokenized with `tokenizer`.
+        min_count: a row stays when it occurs this often; special tokens and ASCII characters always stay.
+
+    Returns:
+        int64 `[kept]`; row i of the pruned table is row `result[i]` of the old one.
+    """
+    counts = np.bincount(tokens.ids, minlength=tokenizer.get_vocab_size())
+    keep = counts >= min_count
+    for token, index in tokenizer.get_vocab().items():
+        if _is_special(token, tokenizer) or _is_character(token):
+            keep[index] = True
+    return np.flatnonzero(keep)
+
+
+def prune_tokenizer(tokenizer: Tokenizer, kept: NDArray[np.int64]) -> Tokenizer:
+    """The tokenizer with only the `kept` rows, renumbered from zero in their old order.
+
+    Raises:
+        InputError: it is no WordPiece tokenizer, whose other words could not be split into pieces.
+    """
+    state: dict[str, Any] = json.loads(tokenizer.to_str())
+    if state["model"]["type"] != "WordPiece":
+        raise InputError(
+            f"the vocabulary of a {state['model']['type']} tokenizer cannot be pruned, only WordPiece: "
+            "set prune.vocabulary_min_count: 0"
+        )
+    new_id = {int(old): new for new, old in enumerate(kept)}
+    state["model"]["vocab"] = {token: new_id[i] for token, i in state["model"]["vocab"].items() if i in new_id}
+    state["added_tokens"] = [
+        {**entry, "id": new_id[entry["id"]]} for entry in state["added_tokens"] if entry["id"] in new_id
+    ]
+    _renumber_template(state.get("post_processor"), new_id)
+    return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+
+
+def _renumber_template(processor: Any, new_id: Mapping[int, int]) -> None:
+    if not processor:
+        return
+    if processor["type"] == "TemplateProcessing":
+        for entry in processor["special_tokens"].values():
+            entry["ids"] = [new_id[i] for i in entry["ids"]]
+    elif processor["type"] == "BertProcessing":
+        for name in ("sep", "cls"):
+            processor[name] = [processor[name][0], new_id[processor[name][1]]]
+
+
+def _is_special(token: str, tokenizer: Tokenizer) -> bool:
+    if token.startswith("[unused"):
+        return False
+    return token in {added.content for added in tokenizer.get_added_tokens_decoder().values()}
+
+
+def _is_character(token: str) -> bool:
+    piece = token.removeprefix("##")
+    return len(piece) == 1 and piece.isascii()

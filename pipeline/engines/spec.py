@@ -1,0 +1,65 @@
+"""What a model is called with and what it gives, in words that every engine understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    `axes` holds an axis's size, or the name of an axis that varies: `("batch", "length")`, `("batch", 3, 224, 224)`.
+    """
+
+    name: str
+    dtype: Literal["int32", "float32"]
+    axes: tuple[str | int, ...]
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape when the named axes have these `sizes`."""
+        return tuple(axis if isinstance(axis, int) else sizes[axis] for axis in self.axes)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model's inputs in the order of its call, its one output, and the shapes that must be served.
+
+    Engines with varying shapes leave the named axes open; an engine with fixed shapes gets a signature for
+    each entry of `shapes`, which gives every named axis a size: `{"batch": 1, "length": 32}`.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    output: TensorSpec
+    shapes: tuple[Mapping[str, int], ...]
+
+    def axis_names(self) -> tuple[str, ...]:
+        """The axes that vary: the named axes of the inputs, each once, in the order in which they first appear.
+
+        A named axis that the output alone has is a size which the model decides.
+        """
+        return tuple(dict.fromkeys(axis for tensor in self.inputs for axis in tensor.axes if isinstance(axis, str)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A shape in which every variant is measured, with real inputs of that shape.
+
+    Attributes:
+        shape: the size of each axis that varies, `batch` first: an entry of `ModelSpec.shapes`.
+    """
+
+    name: str
+    shape: Mapping[str, int]
+    inputs: Arrays
+
+
+def signature_name(shape: Mapping[str, int]) -> str:
+    """Name of a fixed-shape entry point: `{"batch": 1, "length": 32}` is `b1_l32`."""
+    return "_".join(f"{axis[0]}{size}" for axis, size in shape.items())

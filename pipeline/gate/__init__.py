@@ -1,0 +1,1 @@
+"""Measurements and budgets in, verdict out."""

@@ -1,0 +1,1 @@
+"""What people see of a build, without Prefect: server, verdict, report over HTTP, notification."""

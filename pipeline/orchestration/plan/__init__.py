@@ -1,0 +1,1 @@
+"""What a build has to do, and in which order: pure, without processes."""

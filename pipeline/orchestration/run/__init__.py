@@ -1,0 +1,1 @@
+"""A build: its lock, its server, its stages as processes."""

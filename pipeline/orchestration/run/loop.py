@@ -1,0 +1,97 @@
+"""The build itself: start what may start, wait, go on. How it is shown is the caller's affair."""
+
+import queue
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pipeline.errors import ExitCode
+from pipeline.orchestration.plan.schedule import GOOD, Outcome, Schedule, StageResult
+from pipeline.orchestration.plan.stages import PlannedStage
+from pipeline.orchestration.run.session import Session
+
+Tell = Callable[[str], None]
+# Does what is to be done for a stage; its argument gets each line of the stage's log.
+Work = Callable[[Tell], StageResult]
+# Calls the work of a stage in a thread of its own and does not wait; knows which upstream stages ended well.
+Start = Callable[[PlannedStage, Sequence[str], Work], None]
+
+
+def build(session: Session, schedule: Schedule, force: bool, start: Start, tell: Tell) -> list[StageResult]:
+    """Build a plan and return how each stage ended, in serial order.
+
+    Args:
+        session: holds the workspace.
+        schedule: of the plan; nothing of it has started.
+        force: run what is up to date too.
+        start: starts the work of a stage; it is called for stages that need no process too.
+        tell: gets lines for the person who waits.
+
+    Raises:
+        BaseException: what interrupted the build, after all its stages were ended.
+    """
+    ended: queue.SimpleQueue[StageResult] = queue.SimpleQueue()
+    try:
+        while True:
+            if session.cancelled:
+                schedule.cancel()
+            for result in schedule.settle():
+                stage = _stage(schedule, result.name)
+                start(stage, _ended_well(schedule, stage), partial(_settled, result, tell))
+            for stage in schedule.start():
+                work = partial(_reproduce, session, schedule, stage, force, tell, ended)
+                start(stage, _ended_well(schedule, stage), work)
+            if schedule.done:
+                break
+            schedule.finish(ended.get())
+    except BaseException:
+        session.cancel()
+        while schedule.running:
+            schedule.finish(ended.get())
+        schedule.cancel()
+        raise
+    results = [schedule.results[stage.name] for stage in schedule.plan.stages]
+    session.remember(results)
+    if all(result.outcome in GOOD for result in results):
+        session.finish()
+    return results
+
+
+def _stage(schedule: Schedule, name: str) -> PlannedStage:
+    return next(stage for stage in schedule.plan.stages if stage.name == name)
+
+
+def _ended_well(schedule: Schedule, stage: PlannedStage) -> list[str]:
+    ended = schedule.results
+    return [name for name in stage.upstream if name in ended and ended[name].outcome in GOOD]
+
+
+def _settled(result: StageResult, tell: Tell, log: Tell) -> StageResult:
+    if result.outcome is not Outcome.CACHED:
+        log(f"{result.outcome}: {result.message}")
+        tell(f"[{result.name}] {result.outcome}: {result.message}")
+    return result
+
+
+def _reproduce(
+    session: Session,
+    schedule: Schedule,
+    stage: PlannedStage,
+    force: bool,
+    tell: Tell,
+    ended: "queue.SimpleQueue[StageResult]",
+    log: Tell,
+) -> StageResult:
+    def both(line: str) -> None:
+        log(line)
+        tell(f"[{stage.name}] {line}")
+
+    result = StageResult(stage.name, Outcome.FAILED, message="the build itself failed", exit_code=ExitCode.BROKEN)
+    try:
+        result = session.run(
+            stage, schedule.plan, force, both, lambda why: both(f"runs: {'; '.join(why)}") if why else None
+        )
+        if result.outcome is not Outcome.BUILT:
+            both(": ".join(filter(None, [result.outcome, result.message])))
+    finally:
+        ended.put(result)
+    return result

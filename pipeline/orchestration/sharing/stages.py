@@ -1,0 +1,223 @@
+"""What a stage has to do with the shared cache: what restores it, and what of it is sent.
+
+Runs in a worker. Asking which objects restore a stage takes DVC's lock for a moment; transferring them does not hold
+it, so that gigabytes of one stage do not stop the others. What was brought lies in the cache of this clone, where DVC
+finds it as if it had been built here.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dvc.stage.cache import _can_hash, _get_cache_hash, _get_stage_hash
+from dvc.stage.serialize import to_single_stage_lockfile
+from dvc.utils.serialize import dump_yaml
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
+
+from pipeline.orchestration.run.repository import locked, open_repo
+from pipeline.orchestration.sharing.remote import HASH, AbsentError, Remote, Traffic, default_remote, read_entry
+from pipeline.orchestration.sharing.storage import RemoteError, describe, show_bytes
+
+Say = Callable[[Mapping[str, Any]], None]
+Entry = Mapping[str, Any]
+FROM_HERE = "from the cache of this clone"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What would restore a stage.
+
+    Attributes:
+        recorded: its entry in dvc.lock, if that is what it has to be.
+        key: of the run-cache, if dvc.lock does not say.
+        known: entries of this clone's run-cache for `key`.
+    """
+
+    recorded: Entry | None = None
+    key: str | None = None
+    known: Mapping[str, Entry] = field(default_factory=dict)
+
+
+def look(_: Mapping[str, Any], __: Say) -> dict[str, Any]:
+    """Whether there is a shared cache that answers; what it answers is of no interest yet."""
+    with open_repo() as repo:
+        try:
+            remote = default_remote(repo)
+            if remote is None:
+                return {"state": "none"}
+            return {"state": "empty" if remote.is_empty() else "ready", "name": remote.name, "where": remote.where}
+        except RemoteError as trouble:
+            return {"state": "trouble", "why": str(trouble)}
+
+
+def fetch(repo: Any, question: Question, say: Say) -> str | None:
+    """Fetch what restores a stage; returns where it came from, in words, None if the stage has to be built.
+
+    Whatever goes wrong here is said and no error: the stage can be built.
+    """
+    try:
+        remote = default_remote(repo)
+        came = bring(repo, question, remote, say) if remote else None
+    except Exception as error:
+        say({"shared": describe(error)})
+        return None
+    if remote is None or came is None:
+        return None
+    return f"from {remote.name}, {came}" if came.files else FROM_HERE
+
+
+def ask(repo: Any, stage: Any) -> Question | None:
+    """What would restore a stage that has to run; None where nothing could. Call it with the repository locked."""
+    if not stage.cmd or stage.frozen:
+        # Data that somebody added: it is there or it is not.
+        return Question(recorded=_outputs(stage.outs)) if all(out.hash_info for out in stage.outs) else None
+    if stage.always_changed or stage.is_callback or not all(dep.exists for dep in stage.deps):
+        return None
+    # As dvc.stage.cache.StageCache.restore decides between the two.
+    if not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs):
+        return Question(recorded=to_single_stage_lockfile(stage))
+    stage.save_deps()
+    if not _can_hash(stage):
+        return None
+    key = _get_stage_hash(stage)
+    folder = Path(repo.stage_cache._get_cache_dir(key))
+    texts = {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+    entries = {name: read_entry(key, name, text) for name, text in texts.items()}
+    return Question(key=key, known={name: entry for name, entry in entries.items() if entry})
+
+
+def bring(repo: Any, question: Question, remote: Remote, say: Say) -> Traffic | None:
+    """Bring what restores a stage into this clone's cache; returns how much came, None if it has to be built.
+
+    Raises:
+        RemoteError: the shared cache is out of reach or refuses us.
+    """
+    if question.recorded is not None:
+        return _bring(repo, question.recorded, remote, say)
+    assert question.key is not None
+    for name, entry in question.known.items():
+        if _is_here(repo, entry, remote):
+            _make_newest(repo, question.key, name, entry)
+            return Traffic()
+    tried = set()
+    for name, entry in _all_entries(question, remote):
+        if name not in tried:
+            tried.add(name)
+            came = _bring(repo, entry, remote, say)
+            if came is not None:
+                _make_newest(repo, question.key, name, entry)
+                return came
+    return None
+
+
+def _all_entries(question: Question, remote: Remote) -> Iterator[tuple[str, Entry]]:
+    assert question.key is not None
+    yield from remote.entries(question.key)
+    yield from question.known.items()
+
+
+def _bring(repo: Any, entry: Entry, remote: Remote, say: Say) -> Traffic | None:
+    tops = _objects(entry)
+    if tops is None:
+        return None
+    if set(tops) - remote.have(list(tops)):
+        size = show_bytes(sum(out.get("size") or 0 for out in entry["outs"]))
+        say({"log": f"fetching {', '.join(sorted(tops.values()))} ({size}) from {remote.name}"})
+    try:
+        came = remote.get({oid: path for oid, path in tops.items() if oid.endswith(".dir")})
+        came += remote.get(_with_contents(repo, tops))
+    except AbsentError as lacking:
+        say({"log": f"not restored: {lacking}"})
+        return None
+    return came
+
+
+def _is_here(repo: Any, entry: Entry, remote: Remote) -> bool:
+    tops = _objects(entry)
+    if tops is None or set(tops) - remote.have(list(tops)):
+        return False
+    everything = _with_contents(repo, tops)
+    return not set(everything) - remote.have(list(everything))
+
+
+def _objects(entry: Entry) -> dict[str, str] | None:
+    """Objects of an entry's outputs with their paths, contents of folders apart; None for what we do not know."""
+    found = {}
+    for out in entry.get("outs", []):
+        if out.get("hash") != HASH or not out.get(HASH):
+            return None
+        found[out[HASH]] = out["path"]
+    return found
+
+
+def _with_contents(repo: Any, tops: Mapping[str, str]) -> dict[str, str]:
+    found = dict(tops)
+    for oid, path in tops.items():
+        if oid.endswith(".dir"):
+            tree = Tree.load(repo.cache.local, HashInfo(HASH, oid))
+            found.update({item.value: f"{path}/{'/'.join(key)}" for key, _, item in tree})
+    return found
+
+
+def _make_newest(repo: Any, key: str, name: str, entry: Entry) -> None:
+    """DVC takes the entry of a key that was written last."""
+    path = Path(repo.stage_cache._get_cache_path(key, name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{name}")
+    dump_yaml(str(temporary), dict(entry))
+    temporary.replace(path)
+
+
+def push(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """Send outputs and run-cache entries of stages: objects first, so that no entry promises what is not there."""
+    with open_repo() as repo:
+        try:
+            remote = default_remote(repo)
+            if remote is None:
+                return {"trouble": "no remote is configured: `dvc remote default` names one"}
+            with locked(repo):
+                sendings = [_sending(repo, stage) for name in job["stages"] for stage in repo.stage.collect(name)]
+            came = remote.put(sorted({oid for sending in sendings for oid in sending.oids}))
+            entries = sum(
+                remote.put_entry(sending.key, sending.name, repo.stage_cache._get_cache_path(sending.key, sending.name))
+                for sending in sendings
+                if sending.key is not None and sending.name is not None
+            )
+        except RemoteError as trouble:
+            return {"trouble": str(trouble)}
+    return {"where": remote.where, "traffic": str(came), "files": came.files, "entries": entries}
+
+
+@dataclass(frozen=True)
+class _Sending:
+    oids: frozenset[str]
+    key: str | None = None
+    name: str | None = None
+
+
+def _sending(repo: Any, stage: Any) -> _Sending:
+    cached = [out for out in stage.outs if out.use_cache and out.can_push and out.hash_info and not out.remote]
+    tops = _objects(_outputs(cached))
+    cache = repo.cache.local
+    if tops is None or set(tops) - set(cache.oids_exist(list(tops))):
+        # What was never needed here came from there, or is lost: nothing to send.
+        return _Sending(frozenset())
+    oids = _with_contents(repo, tops)
+    here = set(cache.oids_exist(list(oids)))
+    complete = len(here) == len(oids) and len(cached) == len(stage.outs) and stage.cmd and not stage.changed_stage()
+    if not complete or not _can_hash(stage):
+        return _Sending(frozenset(here))
+    # One that `dvc commit` or `dvc pull` recorded has no entry yet.
+    repo.stage_cache.save(stage)
+    name = _get_cache_hash(to_single_stage_lockfile(stage))
+    return _Sending(frozenset(here), _get_stage_hash(stage), name)
+
+
+def _outputs(outs: Sequence[Any]) -> Entry:
+    def describe(out: Any) -> dict[str, Any]:
+        return {"path": out.def_path, "hash": out.hash_name, HASH: out.hash_info.value, "size": out.meta.size}
+
+    return {"outs": [describe(out) for out in outs]}

@@ -1,0 +1,1 @@
+"""params.yaml: its schema, reading it, and every mistake in it named with its line."""

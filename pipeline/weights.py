@@ -1,0 +1,118 @@
+"""Weights and arrays in files: students with their config, and tensors that must be exactly what a model needs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline import files, students
+from pipeline.errors import InputError, IntegrityError
+from pipeline.layout import CONFIG, WEIGHTS
+from pipeline.students.base import Config
+
+Model = TypeVar("Model", bound=nn.Module)
+_SHOWN = 8
+
+
+def save_model(model: nn.Module, folder: Path) -> None:
+    """Write a student's config and weights into an existing folder; a module's `config` is of `students.base`."""
+    config: Config = model.config  # type: ignore[assignment]
+    files.write_json(folder / CONFIG, config.as_json())
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+
+
+@overload
+def load_model(folder: Path) -> nn.Module: ...
+
+
+@overload
+def load_model(folder: Path, kind: type[Model]) -> Model: ...
+
+
+def load_model(folder: Path, kind: type[nn.Module] = nn.Module) -> nn.Module:
+    """Load a student, pruned or not, in evaluation mode.
+
+    Args:
+        folder: with what `save_model` wrote.
+        kind: the student that it must be.
+
+    Raises:
+        IntegrityError: a file is missing or damaged, it is another student, or the weights do not fit the config;
+            tensors are named.
+    """
+    config = files.read_json(folder / CONFIG)
+    # Initial weights that are replaced at once must not move the caller's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            model = students.build(config)
+        except (TypeError, KeyError, ValueError, InputError) as error:
+            raise IntegrityError(
+                f"{folder / CONFIG} is no configuration of a student ({error}): run `dvc repro`"
+            ) from error
+    if not isinstance(model, kind):
+        raise IntegrityError(f"{folder} holds a {type(model).__name__}, not a {kind.__name__}: run `dvc repro`")
+    load_strictly(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    return model.eval()
+
+
+def save_tensors(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Write numpy arrays as safetensors."""
+    save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def load_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Read arrays of a safetensors file.
+
+    Raises:
+        IntegrityError: the file is missing, truncated, or no safetensors file.
+    """
+    return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        IntegrityError: the file is missing, truncated, or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing: run `dvc repro` (or `dvc pull`) first") from error
+    except SafetensorError as error:
+        raise IntegrityError(f"{path} is truncated or no safetensors file ({error}): get it again") from error
+
+
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Load `tensors` into `model`, which must take exactly these.
+
+    Raises:
+        IntegrityError: tensors are missing, unexpected, of another shape, or hold NaN or infinity; all are named.
+    """
+    problems = compare(model.state_dict(), tensors)
+    if problems:
+        shown = problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+        raise IntegrityError(f"{where} does not fit its model:\n  " + "\n  ".join(shown))
+    model.load_state_dict(dict(tensors))
+
+
+def compare(expected: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> list[str]:
+    """What keeps `observed` from being loaded as `expected`, one line a tensor; shapes come before values."""
+    problems = [f"missing tensor {name} {list(expected[name].shape)}" for name in expected if name not in observed]
+    problems += [f"unexpected tensor {name} {list(observed[name].shape)}" for name in observed if name not in expected]
+    for name in expected.keys() & observed.keys():
+        if expected[name].shape != observed[name].shape:
+            problems.append(f"tensor {name} has shape {list(observed[name].shape)}, not {list(expected[name].shape)}")
+        elif observed[name].is_floating_point() and not bool(torch.isfinite(observed[name]).all()):
+            bad = int((~torch.isfinite(observed[name])).sum())
+            problems.append(f"tensor {name} holds {bad} values that are NaN or infinite")
+    return sorted(problems)

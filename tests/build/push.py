@@ -1,9 +1,0 @@
-"""Push what a workspace has built: `python -m tests.build.push FOLDER`, for tests that need it as a process."""
-
-import sys
-from pathlib import Path
-
-from tests.build import graphs
-
-if __name__ == "__main__":
-    graphs.build(Path(sys.argv[1]), push=True)
