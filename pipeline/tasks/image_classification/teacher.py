@@ -104,7 +104,6 @@ def _train(params: ModelParams, seed: int, data: Path, views: Views) -> tuple[nn
         trained = train(model, loss, views.batches(recipe.batch_size, seed), schedule, "teacher: training")
     report = asdict(trained)
     del report["losses"]
-    report["images"] = report.pop("texts")
     return model, report
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline import cost, files, weights
 from pipeline.compress import fake_int8 as quantization
+from pipeline.compress.ceilings import Ceilings
 from pipeline.compress.channels.prune import PruningReport, prune_channels, prune_to_latency
 from pipeline.compress.fast_convolutions import fast_convolutions
 from pipeline.compress.logits import LogitsLoss, attention_loss
@@ -42,7 +43,7 @@ def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Ma
 
 
 def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
-    """Cut channels out until the target is met, then recover on the same images."""
+    """Cut channels out until the ceilings are met, then recover on the same images."""
     torch.manual_seed(seed)
     before = weights.load_model(paths.student)
     model, cut = _cut(before, params, paths)
@@ -109,7 +110,7 @@ def _train(
 
 
 def _cut(model: nn.Module, params: ModelParams, paths: ModelLayout) -> tuple[nn.Module, PruningReport]:
-    """Prune to the target, weighing groups by what cutting them costs on the validation images."""
+    """Prune to the ceilings, weighing groups by what cutting them costs on the validation images."""
     validation = storage.load_split(paths.data / storage.VALIDATION)
     images = torch.from_numpy(validation.images).float()
     labels = torch.from_numpy(validation.labels)
@@ -119,17 +120,16 @@ def _cut(model: nn.Module, params: ModelParams, paths: ModelLayout) -> tuple[nn.
             return float(nn.functional.cross_entropy(candidate(images), labels))
 
     settings = params.prune
-    if settings.macs_ratio != "none":
-        return prune_channels(model, example(params), settings.macs_ratio, evaluate=validation_loss)
-    assert settings.latency_ratio != "none"
-    return prune_to_latency(model, example(params), settings.latency_ratio, evaluate=validation_loss)
+    ceilings = Ceilings.written(settings.max_params, settings.max_macs)
+    if settings.latency_ratio == "none":
+        return prune_channels(model, example(params), ceilings, evaluate=validation_loss)
+    return prune_to_latency(model, example(params), settings.latency_ratio, ceilings, evaluate=validation_loss)
 
 
 def _save(model: nn.Module, params: ModelParams, paths: ModelLayout, out: Path, trained: TrainReport) -> dict[str, Any]:
     weights.save_model(model, out)
     training = asdict(trained)
     losses = training.pop("losses")
-    training["images"] = training.pop("texts")
     return {
         **cost.describe_size(model, out / WEIGHTS, example(params)),
         "quality": dict(judge(torch_encode(model), paths)),

@@ -14,11 +14,14 @@ from tokenizers import Tokenizer
 
 from pipeline import cost, files, weights
 from pipeline.compress import fake_int8 as quantization
+from pipeline.compress.ceilings import Ceilings
 from pipeline.compress.embeddings import distill as distillation
-from pipeline.compress.embeddings import neurons, vocabulary
+from pipeline.compress.embeddings import vocabulary
 from pipeline.compress.embeddings.losses import EmbeddingLoss
+from pipeline.compress.embeddings.prune import PrunedEncoder, Vocabulary, Wish, prune_encoder
 from pipeline.compress.training import Schedule, TrainReport, steps_of
 from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
+from pipeline.progress import note
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.sentence_embedding.judging import judge, torch_encode
 from pipeline.tasks.sentence_embedding.params import ModelParams
@@ -66,13 +69,11 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
     before = weights.load_model(paths.student, TextEncoder)
     old = load_tokenizer(paths.student / TOKENIZER)
     tokens, targets = load_labels(paths)
-    if params.prune.vocabulary_min_count:
-        rows = vocabulary.rows_to_keep(tokens, old, params.prune.vocabulary_min_count)
-        tokenizer = vocabulary.prune_tokenizer(old, rows)
+    cut = _cut(before, tokens, old, params)
+    model, tokenizer = cut.model, old
+    if len(cut.rows) < before.config.vocabulary:
+        tokenizer = vocabulary.prune_tokenizer(old, cut.rows)
         tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, params.teacher.train_tokens)
-    else:
-        rows, tokenizer = np.arange(before.config.vocabulary), old
-    model = neurons.prune_encoder(before, rows, params.prune.ffn_ratio)
     schedule = Schedule(
         steps_of(params.prune.epochs, len(tokens), params.distill.batch_size),
         params.prune.learning_rate,
@@ -91,7 +92,7 @@ def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapp
         path,
         out,
         trained,
-        {"vocabulary_before": before.config.vocabulary, "vocabulary": len(rows)},
+        {"vocabulary_before": before.config.vocabulary, "vocabulary": len(cut.rows)},
     )
     old = files.read_json(paths.student / REPORT)
     return {**report, **cost.gains(before, model, old, report, example())}
@@ -132,7 +133,23 @@ def _train(
 ) -> TrainReport:
     loss = EmbeddingLoss(params.distill.similarity_weight, params.distill.temperature)
     batch = params.distill.batch_size
-    return distillation.train_encoder(model, tokens, targets, loss, schedule, batch, seed, name, computing, contrast)
+    lesson = distillation.Lesson(tokens, targets, loss, schedule, batch, seed, name, computing, contrast)
+    return distillation.train_encoder(model, lesson)
+
+
+def _cut(model: TextEncoder, tokens: Tokens, tokenizer: Tokenizer, params: ModelParams) -> PrunedEncoder:
+    """Cut as `prune` asks; says so where the ceilings took more than `vocabulary_min_count` and `ffn_ratio`."""
+    settings, rows = params.prune, model.config.vocabulary
+    counts = np.bincount(tokens.ids, minlength=rows)
+    known = Vocabulary(counts, vocabulary.indispensable(tokenizer, rows))
+    wish = Wish(settings.vocabulary_min_count, settings.ffn_ratio)
+    ceilings = Ceilings.written(settings.max_params, settings.max_macs)
+    cut = prune_encoder(model, known, wish, ceilings, example())
+    if len(cut.rows) < cut.rows_wished:
+        note(f"prune.max_params leaves {len(cut.rows)} of the {cut.rows_wished} rows that occur often enough")
+    if cut.model.config.ffn_dims != cut.ffn_dims_wished:
+        note(f"the ceilings of prune leave {cut.model.config.ffn_dims} neurons, ffn_ratio {cut.ffn_dims_wished}")
+    return cut
 
 
 def _save(
