@@ -30,14 +30,26 @@ class Engine(StrEnum):
 
 
 class Variant(StrEnum):
-    """The exports of one engine: the teacher as reference, the student in two precisions."""
+    """The exports of one engine: the teacher as reference, and the student as a ladder of precisions."""
 
     TEACHER = "teacher"
     FP32 = "fp32"
     INT8 = "int8"
+    INT4 = "int4"
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it holds the student's weights."""
+        return self is not Variant.TEACHER
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether its weights have fewer bits than they were trained with."""
+        return self in (Variant.INT8, Variant.INT4)
 
 
-STUDENT_VARIANTS = (Variant.FP32, Variant.INT8)
+# From the widest to the narrowest: each step must pay against the one before it.
+LADDER = tuple(variant for variant in Variant if variant.is_student)
 SUFFIX = {Engine.ONNXRUNTIME: ".onnx", Engine.OPENVINO: ".xml", Engine.TFLITE: ".tflite"}
 
 REPORT = "report.json"

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from pipeline import files, students
 from pipeline.errors import InputError, IntegrityError
 from pipeline.layout import CONFIG, WEIGHTS
-from pipeline.students.base import Config
+from pipeline.students import Config
 
 Model = TypeVar("Model", bound=nn.Module)
 _SHOWN = 8
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
-    """Write a student's config and weights into an existing folder; a module's `config` is of `students.base`."""
+    """Write a student's config and weights into an existing folder; a module's `config` is of `pipeline.students`."""
     config: Config = model.config  # type: ignore[assignment]
     files.write_json(folder / CONFIG, config.as_json())
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)

@@ -22,6 +22,9 @@ NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 Budget = PositiveFloat | Literal["none"]
 QualityBudget = Fraction | Literal["none"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Inference = Literal["f32", "bf16"]
+# A step of compression that is left out.
+NoStep = Literal["none"]
 
 
 class Block(BaseModel):
@@ -71,22 +74,60 @@ class Weights(Block):
     sha256: Sha256
 
 
-class Int8Params(Block):
-    """What int8 may cost, and what is done where it costs more; see pipeline.engines.accuracy_aware."""
+class ExactStep(Block):
+    """The step of the ladder whose weights are as they were trained.
+
+    Attributes:
+        inference: the type that everything which is not quantized is computed in.
+    """
+
+    inference: Inference
+
+
+class ReducedStep(ExactStep):
+    """A step with fewer bits: what it may cost, and what is done where it costs more.
+
+    See `pipeline.engines.accuracy_aware`.
+    """
 
     tolerance: Fraction
     max_float_layers: NonNegativeInt
 
 
+class Ladder(Block):
+    """The precisions that are exported, from the widest to the narrowest; fp32 is the first that others are held to.
+
+    A step is released only while it is within its budgets and pays against the one before it.
+    """
+
+    fp32: ExactStep
+    int8: ReducedStep | None = None
+    int4: ReducedStep | None = None
+
+    def reduced(self) -> Mapping[Variant, ReducedStep]:
+        """The steps with fewer bits, by the variant that they make."""
+        steps = {Variant.INT8: self.int8, Variant.INT4: self.int4}
+        return {variant: step for variant, step in steps.items() if step is not None}
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The student's variants, from the widest to the narrowest."""
+        return (Variant.FP32, *self.reduced())
+
+    def inference(self, variant: Variant) -> Inference:
+        """What a variant computes in; the teacher as fp32 does."""
+        step: ExactStep = self.reduced().get(variant, self.fp32)
+        return step.inference
+
+
 class ExportParams(Block):
-    """What the exports must serve: the batch of the throughput case, and int8 within its tolerance."""
+    """What the exports must serve: the batch of the throughput case, and the ladder of precisions."""
 
     batch: PositiveInt
-    int8: Int8Params
+    ladder: Ladder
 
 
 class Tolerance(Block):
-    """How far an export may be from the PyTorch model it came from; see pipeline.verify.compare."""
+    """How far an export may be from the PyTorch model it came from; see `pipeline.verify.compare`."""
 
     mean_cosine: Fraction
     max_abs_error: PositiveFloat
@@ -99,15 +140,9 @@ class VerifyParams(Block):
     teacher_examples: PositiveInt
     tolerances: Mapping[Variant, Tolerance]
 
-    @model_validator(mode="after")
-    def _every_variant(self) -> "VerifyParams":
-        if missing := [str(v) for v in Variant if v not in self.tolerances]:
-            raise ValueError(f"tolerances lacks {', '.join(missing)}")
-        return self
-
 
 class BudgetCase(Block):
-    """The benchmark case whose latency and memory are judged; a task may add axes to `batch`."""
+    """A case of the benchmark whose latency and memory are judged; a task may add axes to `batch`."""
 
     batch: PositiveInt
     threads: PositiveInt | Literal["all"]
@@ -122,27 +157,61 @@ class BudgetCase(Block):
 
 
 class EngineBudgets(Block):
-    """Budgets of one engine's released variant."""
+    """Budgets of one engine's released variant; `p95_ms` has a number a case where `budgets.cases` names several."""
 
-    p95_ms: Budget
+    p95_ms: Budget | Mapping[str, Budget]
     size_bytes: Budget
     memory_bytes: Budget
 
+    def p95_of(self, case: str) -> Budget:
+        """The largest p95 in milliseconds of a case of `budgets.cases`; "" is the single `budgets.case`."""
+        return self.p95_ms if not isinstance(self.p95_ms, Mapping) else self.p95_ms[case]
+
 
 class Budgets(Block):
-    """What a release must keep to; every key must be there, `none` where there is no budget."""
+    """What a release must keep to; every budget must be there, `none` where there is none.
 
-    case: BudgetCase
+    Attributes:
+        case: the one case that is judged.
+        cases: several, each with a name; given instead of `case`.
+    """
+
+    case: BudgetCase | None = None
+    cases: Mapping[str, BudgetCase] | None = None
     params: Budget
+    macs: Budget
     quality: Block
     onnxruntime: EngineBudgets
     openvino: EngineBudgets
     tflite: EngineBudgets
 
+    @model_validator(mode="after")
+    def _named_once(self) -> "Budgets":
+        if (self.case is None) == (not self.cases):
+            raise ValueError("has both `case` and `cases`, or neither: write one of them")
+        for engine in Engine:
+            given = self.of(engine).p95_ms
+            names = set(given) if isinstance(given, Mapping) else {""}
+            if names != set(self.judged()):
+                raise ValueError(_case_names(engine, names, set(self.judged())))
+        return self
+
     def of(self, engine: Engine) -> EngineBudgets:
         """Budgets of `engine`."""
         budgets: EngineBudgets = getattr(self, engine.value)
         return budgets
+
+    def judged(self) -> Mapping[str, BudgetCase]:
+        """The cases that are judged, by name; a single one is called ""."""
+        return dict(self.cases) if self.cases else {} if self.case is None else {"": self.case}
+
+
+def _case_names(engine: Engine, given: set[str], wanted: set[str]) -> str:
+    if wanted == {""}:
+        return f"{engine}.p95_ms has numbers for {', '.join(sorted(given))}, but there is one `case`: write one number"
+    if given == {""}:
+        return f"{engine}.p95_ms is one number, but `cases` has {', '.join(sorted(wanted))}: write one for each"
+    return f"{engine}.p95_ms is for {', '.join(sorted(given))}, but `cases` has {', '.join(sorted(wanted))}"
 
 
 class ModelParams(Block):
@@ -153,25 +222,45 @@ class ModelParams(Block):
     Attributes:
         measures: of quality, the one that plots show first.
         quality_checks: one for each key of `budgets.quality`.
+        verb: what a release does on a device.
         example: what the multiply-accumulates in reports are of.
         teacher_files: what a folder with a teacher's checkpoint must hold beside its weights.
     """
 
     measures: ClassVar[tuple[Measure, ...]] = ()
     quality_checks: ClassVar[tuple[QualityCheck, ...]] = ()
+    verb: ClassVar[Literal["encode", "classify", "generate"]]
     example: ClassVar[str] = "one example"
     teacher_files: ClassVar[tuple[str, ...]] = (CONFIG,)
 
     task: str
     data: Block
     teacher: Block
-    student: Block
-    distill: Block
-    prune: Block
-    quantize: Block
+    student: Block | None = None
+    distill: Block | NoStep
+    prune: Block | NoStep
+    quantize: Block | NoStep
     export: ExportParams
     verify: VerifyParams
     budgets: Budgets
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ModelParams":
+        if self.distill == "none" and self.student is not None:
+            raise ValueError("distill is none, so the teacher itself is compressed: remove the block `student`")
+        if self.distill != "none" and self.student is None:
+            raise ValueError("lacks `student`: write what is distilled into, or `distill: none` to compress the teacher")
+        wanted = {Variant.TEACHER, *self.export.ladder.variants()}
+        if (given := set(self.verify.tolerances)) != wanted:
+            names = ", ".join(variant for variant in Variant if variant in wanted)
+            had = ", ".join(variant for variant in Variant if variant in given)
+            raise ValueError(f"verify.tolerances is for {had}, but the teacher and export.ladder make {names}")
+        return self
+
+    @property
+    def compresses_only(self) -> bool:
+        """Whether the teacher itself goes to export, untrained: its student is the teacher."""
+        return self.distill == self.prune == self.quantize == "none"
 
     def pinned_teacher(self) -> Weights | None:
         """Where the teacher's weights lie; `None` where it is trained here."""

@@ -42,10 +42,14 @@ class BenchmarkParams(Block):
 
 
 class Params(Block):
-    """The whole of params.yaml."""
+    """The whole of params.yaml.
+
+    Attributes:
+        fleet: the models that are built, each with its task; dvc.yaml iterates over it.
+    """
 
     seed: NonNegativeInt
-    fleet: Annotated[tuple[str, ...], Field(min_length=1)]
+    fleet: Annotated[Mapping[str, str], Field(min_length=1)]
     toolchain: Mapping[Literal["training", "onnxruntime", "openvino", "tflite"], Mapping[str, str | int]]
     models: Mapping[str, Annotated[ModelParams, PlainValidator(_by_task)]]
     benchmark: BenchmarkParams

@@ -5,6 +5,7 @@ The benchmark times the `run` of these sessions, so what is measured is exactly 
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -20,19 +21,65 @@ Inputs = Mapping[str, NDArray[np.generic]]
 ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai-edge-litert"}
 
 
-class Session(Protocol):
-    """A loaded model."""
+@dataclass(frozen=True)
+class Precision:
+    """What an engine computes a variant with; named at export, so that no engine's default decides it.
 
-    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+    Attributes:
+        weights: `fp32`, `int8` or `int4`.
+        activations: `fp32`, `int8 dynamic` (scales from each input) or `int8 static` (scales from calibration).
+        inference: the type of everything that is not quantized: `f32` or `bf16`. OpenVINO takes bf16 by itself where
+            the CPU has it.
+        cache: the type of the state that is carried from call to call, `f32` or `u8`; `none` without a state.
+    """
+
+    weights: str = "fp32"
+    activations: str = "fp32"
+    inference: str = "f32"
+    cache: str = "none"
+
+
+class State(Protocol):
+    """What a model carries from call to call, such as a cache of keys and values: buffers of one engine.
+
+    Attributes:
+        length: positions that it holds, along the model's axis of tokens.
+    """
+
+    length: int
+
+    def rewind(self, length: int) -> None:
+        """Forget everything after the first `length` positions; later calls overwrite it.
+
+        Raises:
+            RuntimeInputError: it holds fewer positions.
+        """
+        ...
+
+    def copy(self) -> "State":
+        """An independent state with the same content, to start several continuations of one prompt from."""
+        ...
+
+
+class Session(Protocol):
+    """A loaded model. PyTorch is one too: `pipeline.engines.torch_session`."""
+
+    def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
         """Compute the model's one output.
 
         Args:
             inputs: arrays by input name, all with the same first axis (the batch); for text `input_ids`
                 and `attention_mask`, int32 [batch, length].
+            state: from `new_state` of this session; it is advanced in place by the positions of the call. A model
+                without a state takes none.
 
         Returns:
             float32 [batch, d], owned by the caller.
         """
+        ...
+
+    def new_state(self) -> State | None:
+        """An empty state; `None` where the model carries none."""
         ...
 
 

@@ -1,20 +1,48 @@
-"""Student architectures, one module each: `pipeline.students.<architecture>` with an object `STUDENT`."""
+"""Student architectures, one module each: `pipeline.students.<architecture>` with an object `STUDENT`.
+
+The file names here are the architectures; what several of them are built of lies in `layers/`.
+"""
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, Self
 
 from torch import nn
 
 from pipeline.errors import InputError
-from pipeline.students.base import Student
+
+
+class Config(Protocol):
+    """Everything that is needed to build a model, pruned or not; a frozen dataclass."""
+
+    @property
+    def architecture(self) -> str:
+        """Name of the module in `pipeline.students`."""
+
+    def as_json(self) -> dict[str, object]:
+        """The content of `config.json`."""
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any]) -> Self:
+        """What `as_json` wrote, read back; TypeError, KeyError or ValueError where it is no such configuration."""
+
+
+class Student(NamedTuple):
+    """An architecture, as `STUDENT` in its module.
+
+    Attributes:
+        config: the class of its configurations; those of images also have `create(images, **options)`.
+        model: the module of a configuration, with random weights and `.config`.
+    """
+
+    config: type[Any]
+    model: Callable[[Any], nn.Module]
 
 
 def architectures() -> tuple[str, ...]:
     """Names of all students, sorted."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(name for name in names if hasattr(importlib.import_module(f"{__name__}.{name}"), "STUDENT"))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
 
 
 def find(architecture: str) -> Student:

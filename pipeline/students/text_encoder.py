@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.students.base import Student
+from pipeline.students import Student
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline import cost
 from pipeline.compress.channels.groups import Group, find_groups, without
 from pipeline.compress.channels.widths import MacsModel, choose, least_widths
 from pipeline.errors import InputError, StageError
-from pipeline.students.base import Config
+from pipeline.students import Config
 
 Evaluate = Callable[[nn.Module], float]
 

@@ -32,9 +32,8 @@ _STUDENTS = Path(__file__).parents[2] / "students"
 
 
 def architectures() -> tuple[str, ...]:
-    """The modules of pipeline/students/ that are one; importing them would bring torch."""
-    paths = sorted(_STUDENTS.glob("*.py"))
-    return tuple(path.stem for path in paths if "\nSTUDENT = " in path.read_text(encoding="utf-8"))
+    """The modules of pipeline/students/, by their file names; importing them would bring torch."""
+    return tuple(sorted(path.stem for path in _STUDENTS.glob("[!_]*.py")))
 
 
 class AugmentParams(Block):
@@ -165,6 +164,7 @@ class QualityBudgets(Block):
 
     accuracy_kept: QualityBudget
     int8_accuracy_drop: QualityBudget
+    int4_accuracy_drop: QualityBudget = "none"
 
 
 class Budgets(blocks.Budgets):
@@ -182,17 +182,19 @@ class ModelParams(blocks.ModelParams):
     )
     quality_checks: ClassVar[tuple[QualityCheck, ...]] = (
         QualityCheck("accuracy_kept", "accuracy kept of the teacher's", "Accuracy kept", "accuracy", "teacher"),
-        QualityCheck("int8_accuracy_drop", "accuracy drop", "Accuracy lost to int8", "accuracy", "fp32"),
+        QualityCheck("int8_accuracy_drop", "accuracy drop", "Accuracy lost to int8", "accuracy", "fp32", Variant.INT8),
+        QualityCheck("int4_accuracy_drop", "accuracy drop", "Accuracy lost to int4", "accuracy", "fp32", Variant.INT4),
     )
+    verb: ClassVar[Literal["encode", "classify", "generate"]] = "classify"
     example: ClassVar[str] = "one image"
 
     task: Literal["image_classification"]
     data: DataParams
     teacher: TeacherParams
-    student: DesignParams
-    distill: DistillParams
-    prune: PruneParams
-    quantize: QuantizeParams
+    student: DesignParams | None = None
+    distill: DistillParams | NoStep
+    prune: PruneParams | NoStep
+    quantize: QuantizeParams | NoStep
     budgets: Budgets
 
     def pinned_teacher(self) -> Weights | None:

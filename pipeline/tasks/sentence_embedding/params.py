@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.layout import CONFIG, TOKENIZER
+from pipeline.layout import CONFIG, TOKENIZER, Variant
 from pipeline.params import blocks
 from pipeline.params.blocks import (
     Block,
@@ -13,6 +13,7 @@ from pipeline.params.blocks import (
     HubSource,
     NonNegativeFloat,
     NonNegativeInt,
+    NoStep,
     PackageSource,
     PathSource,
     PositiveFloat,
@@ -117,13 +118,15 @@ class QualityBudgets(Block):
 
     fidelity_spearman: QualityBudget
     int8_fidelity_drop: QualityBudget
+    int4_fidelity_drop: QualityBudget = "none"
     recall_at_1_kept: QualityBudget
 
 
 class Budgets(blocks.Budgets):
     """What a release must keep to."""
 
-    case: BudgetCase
+    case: BudgetCase | None = None
+    cases: Mapping[str, BudgetCase] | None = None
     quality: QualityBudgets
 
 
@@ -143,26 +146,32 @@ class ModelParams(blocks.ModelParams):
     )
     quality_checks: ClassVar[tuple[QualityCheck, ...]] = (
         QualityCheck("fidelity_spearman", "fidelity", "Fidelity", "fidelity_spearman"),
-        QualityCheck("int8_fidelity_drop", "fidelity drop", "Fidelity lost to int8", "fidelity_spearman", "fp32"),
+        QualityCheck(
+            "int8_fidelity_drop", "fidelity drop", "Fidelity lost to int8", "fidelity_spearman", "fp32", Variant.INT8
+        ),
+        QualityCheck(
+            "int4_fidelity_drop", "fidelity drop", "Fidelity lost to int4", "fidelity_spearman", "fp32", Variant.INT4
+        ),
         QualityCheck(
             "recall_at_1_kept",
             "recall@1 kept of the teacher's",
             "Recall@1 kept",
             "recall_at_1",
             "teacher",
-            "was not measured: it needs data.retrieval_pairs above 0, or the budget `none`",
+            missing="was not measured: it needs data.retrieval_pairs above 0, or the budget `none`",
         ),
     )
+    verb: ClassVar[Literal["encode", "classify", "generate"]] = "encode"
     example: ClassVar[str] = "32 tokens"
     teacher_files: ClassVar[tuple[str, ...]] = (CONFIG, TOKENIZER)
 
     task: Literal["sentence_embedding"]
     data: DataParams
     teacher: TeacherParams
-    student: StudentParams
-    distill: DistillParams
-    prune: PruneParams
-    quantize: QuantizeParams
+    student: StudentParams | None = None
+    distill: DistillParams | NoStep
+    prune: PruneParams | NoStep
+    quantize: QuantizeParams | NoStep
     export: ExportParams
     budgets: Budgets
 
