@@ -249,7 +249,9 @@ class ModelParams(Block):
         if self.distill == "none" and self.student is not None:
             raise ValueError("distill is none, so the teacher itself is compressed: remove the block `student`")
         if self.distill != "none" and self.student is None:
-            raise ValueError("lacks `student`: write what is distilled into, or `distill: none` to compress the teacher")
+            raise ValueError(
+                "lacks `student`: write what is distilled into, or `distill: none` to compress the teacher"
+            )
         wanted = {Variant.TEACHER, *self.export.ladder.variants()}
         if (given := set(self.verify.tolerances)) != wanted:
             names = ", ".join(variant for variant in Variant if variant in wanted)
