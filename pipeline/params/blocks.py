@@ -201,6 +201,11 @@ class Budgets(Block):
         budgets: EngineBudgets = getattr(self, engine.value)
         return budgets
 
+    def describe_cases(self) -> str:
+        """The judged shapes in words, each with the name of its case where there are several."""
+        shapes = {name: case.describe_shape() for name, case in self.judged().items()}
+        return "; ".join(f"{name}: {shape}" if name else shape for name, shape in shapes.items())
+
     def judged(self) -> Mapping[str, BudgetCase]:
         """The cases that are judged, by name; a single one is called ""."""
         return dict(self.cases) if self.cases else {} if self.case is None else {"": self.case}
@@ -249,7 +254,9 @@ class ModelParams(Block):
         if self.distill == "none" and self.student is not None:
             raise ValueError("distill is none, so the teacher itself is compressed: remove the block `student`")
         if self.distill != "none" and self.student is None:
-            raise ValueError("lacks `student`: write what is distilled into, or `distill: none` to compress the teacher")
+            raise ValueError(
+                "lacks `student`: write what is distilled into, or `distill: none` to compress the teacher"
+            )
         wanted = {Variant.TEACHER, *self.export.ladder.variants()}
         if (given := set(self.verify.tolerances)) != wanted:
             names = ", ".join(variant for variant in Variant if variant in wanted)
