@@ -201,6 +201,11 @@ class Budgets(Block):
         budgets: EngineBudgets = getattr(self, engine.value)
         return budgets
 
+    def describe_cases(self) -> str:
+        """The judged shapes in words, each with the name of its case where there are several."""
+        shapes = {name: case.describe_shape() for name, case in self.judged().items()}
+        return "; ".join(f"{name}: {shape}" if name else shape for name, shape in shapes.items())
+
     def judged(self) -> Mapping[str, BudgetCase]:
         """The cases that are judged, by name; a single one is called ""."""
         return dict(self.cases) if self.cases else {} if self.case is None else {"": self.case}

@@ -6,12 +6,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.layout import Variant
 from pipeline.params import blocks
 from pipeline.params.blocks import (
     Block,
     Fraction,
     HubSource,
     NonNegativeFloat,
+    NoStep,
     OnnxSource,
     PathSource,
     PositiveFloat,
@@ -206,9 +208,13 @@ class ModelParams(blocks.ModelParams):
     def describe(self) -> str:
         """Architecture and size of the images."""
         size, colours = self.data.input_size, "grey" if self.data.channels == 1 else "colour"
+        return f"{self._architecture()} for {size}x{size} {colours} images, judged at {self.budgets.describe_cases()}"
+
+    def _architecture(self) -> str:
+        if self.student is None:
+            return "the teacher itself"
         options = ", ".join(f"{name} {value}" for name, value in self.student.options.items())
-        architecture = f"{self.student.architecture} ({options})" if options else self.student.architecture
-        return f"{architecture} for {size}x{size} {colours} images, judged at {self.budgets.case.describe_shape()}"
+        return f"{self.student.architecture} ({options})" if options else self.student.architecture
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:

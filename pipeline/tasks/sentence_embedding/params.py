@@ -177,15 +177,14 @@ class ModelParams(blocks.ModelParams):
 
     def describe(self) -> str:
         """Layers, and the lengths that are served."""
-        case, lengths = self.budgets.case, ", ".join(map(str, self.export.lengths))
-        return (
-            f"{self.student.layers} layers of {self.student.hidden_dim}, exported for {lengths} tokens, "
-            f"judged at {case.describe_shape()}"
-        )
+        student, lengths = self.student, ", ".join(map(str, self.export.lengths))
+        layers = f"{student.layers} layers of {student.hidden_dim}" if student else "the teacher itself"
+        return f"{layers}, exported for {lengths} tokens, judged at {self.budgets.describe_cases()}"
 
     def device_facts(self) -> Mapping[str, Any]:
         """Where texts are cut."""
-        return {"max_tokens": min(self.student.max_tokens, max(self.export.lengths))}
+        readable = self.student.max_tokens if self.student else self.teacher.max_tokens
+        return {"max_tokens": min(readable, max(self.export.lengths))}
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
