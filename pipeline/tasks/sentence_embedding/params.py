@@ -40,11 +40,15 @@ class DataParams(Block):
 
 
 class TeacherParams(Weights):
-    """The teacher: where its weights come from, and how it reads."""
+    """The teacher: where its weights come from, and how it reads.
+
+    Attributes:
+        train_tokens: where training texts are cut; `none` where nothing is trained, and then it reads none of them.
+    """
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     max_tokens: PositiveInt
-    train_tokens: PositiveInt
+    train_tokens: PositiveInt | NoStep
     batch_tokens: PositiveInt
 
 
