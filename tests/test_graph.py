@@ -119,3 +119,19 @@ def test_every_module_that_a_stage_depends_on_exists() -> None:
     named = {dep.replace("${item}", task) for dep in deps for task in tasks.names()}
     modules = [dep for dep in sorted(named) if dep.startswith(("pipeline/", "stages/"))]
     assert [dep for dep in modules if not (ROOT / dep).exists()] == []
+
+
+def test_every_parameter_that_a_stage_depends_on_exists_for_every_model_of_the_catalogue() -> None:
+    params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    keys = {(stage, key) for stage, entry in stages().items() for key in entry.get("params", [])}
+    named = {(stage, key.replace("${key}", model)) for stage, key in keys for model in params["models"]}
+    assert [f"{stage}: {key}" for stage, key in sorted(named) if not has(params, key)] == []
+
+
+def has(params: Any, dotted: str) -> bool:
+    """Whether a key is there; DVC refuses a stage whose parameter is missing."""
+    for part in dotted.split("."):
+        if not isinstance(params, dict) or part not in params:
+            return False
+        params = params[part]
+    return True
