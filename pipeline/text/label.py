@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.errors import StageError
 from pipeline.progress import track
-from pipeline.text.encoder import TeacherEncoder
+from pipeline.students.transformer_encoder import TransformerEncoder
 from pipeline.text.tokens import Tokens, by_length
 
 Teacher = Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +53,7 @@ class ContextualMeans:
     starts from it knows more than one that starts from the token alone.
     """
 
-    def __init__(self, encoder: TeacherEncoder, vocabulary: int, alone: NDArray[np.float32]) -> None:
+    def __init__(self, encoder: TransformerEncoder, vocabulary: int, alone: NDArray[np.float32]) -> None:
         """Start from the teacher's output for each token alone, float32 `[vocabulary, d]`, as one occurrence."""
         self._encoder = encoder
         self._sums = torch.from_numpy(alone.copy())

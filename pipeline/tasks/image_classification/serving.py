@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pipeline.engines.spec import Arrays, Case, ModelSpec, TensorSpec, signature_name
 from pipeline.images import storage
+from pipeline.images.storage import ImageInfo, examples
 from pipeline.layout import ModelLayout
-from pipeline.tasks.image_classification.judging import examples
+from pipeline.students.layers.images import ImageConfig
 from pipeline.tasks.image_classification.params import ModelParams
 
 _OUTPUT = TensorSpec("logits", "float32", ("batch", "classes"))
@@ -19,6 +20,12 @@ def example(params: ModelParams, batch: int = 1) -> dict[str, Tensor]:
     """Gray images."""
     side = params.data.input_size
     return {"image": torch.full((batch, params.data.channels, side, side), 128.0)}
+
+
+def image_config(info: ImageInfo) -> ImageConfig:
+    """What a student must know of the images of a data set."""
+    side = info.input_size
+    return ImageConfig(len(info.names), info.channels, side, side, tuple(info.mean), tuple(info.std))
 
 
 def model_spec(params: ModelParams) -> ModelSpec:
