@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pipeline.errors import InputError
-from pipeline.params.file import load_params
 from pipeline.layout import ModelLayout
+from pipeline.params.file import load_params
 from pipeline.tasks.sentence_embedding import serving
 from pipeline.tasks.sentence_embedding import teacher as stage
 from pipeline.tasks.sentence_embedding.params import ModelParams

@@ -6,6 +6,7 @@ from pipeline.verify.compare import Differences, compare
 
 _STRICT = Tolerance(mean_cosine=0.999, max_abs_error=0.01)
 
+
 def _unit(rows: int = 6) -> np.ndarray:
     vectors = np.random.default_rng(0).normal(size=(rows, 8)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
