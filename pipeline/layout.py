@@ -6,9 +6,8 @@ artifacts/<model>/student/        config.json model.safetensors tokenizer.json r
 artifacts/<model>/pruned/         the same
 artifacts/<model>/quantized/      the same, and calibration.safetensors
 artifacts/<model>/export/<engine>/<variant>.{onnx,xml+bin,tflite}  and export.json
-artifacts/<model>/verify.json     every variant against its source
 artifacts/<model>/release/        the bundle
-artifacts/fleet/<model>/          what the benchmark needs to know: variants.json, inputs.safetensors
+artifacts/fleet/<model>/          verify.json: every variant against its source; inputs.safetensors of the benchmark
 artifacts/host.json               fingerprint of the machine
 artifacts/benchmark/              results.json, metrics.json, samples/
 artifacts/gate/verdict.json       on the whole fleet; models/<model>.json says the same of one model
@@ -27,6 +26,11 @@ class Engine(StrEnum):
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
     TFLITE = "tflite"
+
+    @property
+    def full_name(self) -> str:
+        """What people call it."""
+        return {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "TensorFlow Lite"}[self.value]
 
 
 class Variant(StrEnum):
@@ -105,10 +109,6 @@ class ModelLayout:
         return self.export(engine) / f"{variant}{SUFFIX[engine]}"
 
     @property
-    def verify(self) -> Path:
-        return self._base / "verify.json"
-
-    @property
     def metrics(self) -> Path:
         return self._base / "metrics.json"
 
@@ -117,8 +117,8 @@ class ModelLayout:
         return self.root / "artifacts" / "fleet" / self.model
 
     @property
-    def fleet_variants(self) -> Path:
-        return self.fleet_entry / "variants.json"
+    def verification(self) -> Path:
+        return self.fleet_entry / "verify.json"
 
     @property
     def fleet_inputs(self) -> Path:
