@@ -22,6 +22,7 @@ STAGES = {
 }  # fmt: skip
 # Its output is compared instead: another machine must be noticed.
 ALWAYS = {"host"}
+TRAINED = {f"{step}@{MODEL}" for step in ("distill", "prune", "quantize")}
 VARIANTS = (Variant.TEACHER, Variant.FP32, Variant.INT8)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.files import read_json, sha256
 from pipeline.layout import CALIBRATION, CONFIG, PREPROCESSING, REPORT, WEIGHTS, Engine
+from pipeline.records.verification import Verification
 from pipeline.runtime import Release
 from tests.fleet import workspace
 from tests.fleet.workspace import Fleet
