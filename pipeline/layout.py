@@ -7,7 +7,7 @@ artifacts/<model>/pruned/         the same
 artifacts/<model>/quantized/      the same, and calibration.safetensors
 artifacts/<model>/export/<engine>/<variant>.{onnx,xml+bin,tflite}  and export.json
 artifacts/<model>/release/        the bundle
-artifacts/fleet/<model>/          verify.json: every variant against its source; inputs.safetensors: of the benchmark
+artifacts/fleet/<model>/          verify.json: every variant against its source; inputs.safetensors of the benchmark
 artifacts/host.json               fingerprint of the machine
 artifacts/benchmark/              results.json, metrics.json, samples/
 artifacts/gate/verdict.json       on the whole fleet; models/<model>.json says the same of one model
@@ -26,6 +26,11 @@ class Engine(StrEnum):
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
     TFLITE = "tflite"
+
+    @property
+    def full_name(self) -> str:
+        """What people call it."""
+        return {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "TensorFlow Lite"}[self.value]
 
 
 class Variant(StrEnum):

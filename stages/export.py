@@ -58,7 +58,7 @@ def export_variants(
         What each reduced precision loses, and the layers that were kept in float so that it loses no more.
     """
     serving = tasks.serving(params.task)
-    teacher = None if params.distill == "none" else tasks.teacher(params.task).load_teacher(paths)
+    teacher = None if params.distill == "none" else serving.load_teacher(paths)
     if teacher is None:
         why = "is what is compressed" if params.distill == "none" else "is a black box"
         print(f"{target.name}: the teacher {why}, no teacher variant", flush=True)

@@ -4,11 +4,9 @@ What is said here decides no output: the gate says it again and judges. So the s
 gate's rules in dvc.yaml, and an edit of the rules trains nothing anew.
 """
 
-from collections.abc import Iterable
-
-from pipeline.records.verdict import Check
 
 from pipeline.gate import certain
+from pipeline.gate.certain import Foreseen
 from pipeline.layout import Engine
 from pipeline.params.file import LoadedParams
 from pipeline.progress import note
@@ -23,15 +21,15 @@ def after_prune(loaded: LoadedParams, model: str, report: StepReport) -> None:
 
 
 def after_export(loaded: LoadedParams, model: str, engine: Engine, export: Export) -> None:
-    """Bytes that are over their budget in every variant that may ship."""
+    """Bytes of each variant that are over their budget."""
     _say("export", model, certain.after_export(model, loaded.params.models[model], loaded.line, export))
 
 
 def after_verify(loaded: LoadedParams, model: str, verification: Verification) -> None:
-    """Tolerances and budgets of quality that every variant of an engine misses."""
+    """Tolerances, bytes and budgets of quality that variants miss."""
     _say("verify", model, certain.after_verify(model, loaded.params.models[model], loaded.line, verification))
 
 
-def _say(stage: str, model: str, misses: Iterable[Check]) -> None:
-    for miss in misses:
-        note(f"{stage}: {model} will miss its budget: {miss.message}")
+def _say(stage: str, model: str, foreseen: Foreseen) -> None:
+    for line in foreseen.lines():
+        note(f"{stage}: {model}: {line}")

@@ -120,6 +120,11 @@ class BudgetCase(Block):
         """The shape in words."""
         return f"batch {self.batch}"
 
+    def describe(self) -> str:
+        """Shape and threads in words, such as `batch 1, 32 tokens, 1 thread`."""
+        threads = {"all": "all cores", 1: "1 thread"}.get(self.threads, f"{self.threads} threads")
+        return f"{self.describe_shape()}, {threads}"
+
 
 class EngineBudgets(Block):
     """Budgets of one engine's released variant; `p95_ms` has a number a case where `budgets.cases` names several."""
@@ -175,6 +180,10 @@ class Budgets(Block):
     def judged(self) -> Mapping[str, BudgetCase]:
         """The cases that are judged, by name; a single one is called ""."""
         return dict(self.cases) if self.cases else {} if self.case is None else {"": self.case}
+
+    def leading_case(self) -> str:
+        """The name of the case in which variants are compared with each other: the first."""
+        return next(iter(self.judged()))
 
 
 class ModelParams(Block):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from pipeline.engines.spec import Arrays, Case, ModelSpec
 from pipeline.layout import ModelLayout
 from pipeline.params.blocks import ModelParams
-from pipeline.records.step import StepReport, Training
+from pipeline.records.step import StepReport, TrainingRun
 from pipeline.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Step:
     losses: tuple[float, ...] = ()
 
 
-def training_of(trained: "TrainReport") -> Training:
+def training_of(trained: "TrainReport") -> TrainingRun:
     """What report.json says of a training run."""
-    return Training(**{name: value for name, value in asdict(trained).items() if name != "losses"})
+    return TrainingRun(**{name: value for name, value in asdict(trained).items() if name != "losses"})
 
 
 class Data(Protocol):
@@ -79,9 +79,6 @@ class Teacher(Protocol):
 
     def run_teacher(self, work: Work[Any]) -> Step:
         """Check and copy the teacher, or train it; run it over the data, and write what it said."""
-
-    def load_teacher(self, paths: ModelLayout) -> "nn.Module | None":
-        """The teacher as a module that can be exported; `None` for a black box."""
 
 
 class Training(Protocol):
@@ -99,6 +96,9 @@ class Training(Protocol):
 
 class Serving(Protocol):
     """`serving.py`: how a model is called."""
+
+    def load_teacher(self, paths: ModelLayout) -> "nn.Module | None":
+        """The teacher as a module that can be exported; `None` for a black box."""
 
     def model_spec(self, params: Any) -> ModelSpec:
         """Inputs, output and served shapes of the student."""

@@ -87,7 +87,7 @@ def _references(params: ModelParams, paths: ModelLayout) -> Mapping[Variant, Ref
     examples = serving.comparison_inputs(params, paths, params.verify.examples)
     student = _reference(students.load_model(paths.quantized), serving.model_spec(params), examples)
     references = {variant: student for variant in params.export.ladder.variants()}
-    teacher = tasks.teacher(params.task).load_teacher(paths)
+    teacher = serving.load_teacher(paths)
     if teacher is not None:
         few = examples[: params.verify.teacher_examples]
         references[Variant.TEACHER] = _reference(teacher, serving.teacher_spec(params), few)
@@ -95,9 +95,8 @@ def _references(params: ModelParams, paths: ModelLayout) -> Mapping[Variant, Ref
 
 
 def _reference(source: nn.Module, spec: ModelSpec, examples: Sequence[Arrays]) -> Reference:
-    # One by one, as the engines are run: a batch may round differently.
     session = TorchSession(source, spec)
-    return Reference(examples, np.concatenate([session.run(example) for example in examples]))
+    return Reference(examples, rows(session, examples, "verify: PyTorch", one_by_one=True))
 
 
 def _judge(

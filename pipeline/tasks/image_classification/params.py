@@ -1,4 +1,4 @@
-"""The blocks of blocks.yaml of a model with `task: image_classification`."""
+"""The blocks of params.yaml of a model with `task: image_classification`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -22,8 +22,8 @@ from pipeline.images import storage
 from pipeline.images.augment import Augmentation
 from pipeline.images.storage import examples
 from pipeline.images.views import Views, draw_views
-from pipeline.layout import CHECKPOINT, CONFIG, WEIGHTS, ModelLayout
-from pipeline.records.step import StepReport, Training
+from pipeline.layout import CHECKPOINT, CONFIG, WEIGHTS
+from pipeline.records.step import StepReport, TrainingRun
 from pipeline.tasks.base import Step, Work, training_of
 from pipeline.tasks.image_classification.judging import LABELS, quality
 from pipeline.tasks.image_classification.params import ModelParams, TrainParams
@@ -65,16 +65,10 @@ def run_teacher(work: Work[ModelParams]) -> Step:
     return Step(StepReport(**size, quality=measured, training=found.training, facts=found.facts))
 
 
-def load_teacher(paths: ModelLayout) -> nn.Module | None:
-    """The teacher; None for a black box."""
-    checkpoint = paths.teacher_checkpoint
-    return students.load_model(checkpoint) if (checkpoint / WEIGHTS).exists() else None
-
-
 class _Found:
     """A teacher that can be called, the same as a module unless it is a black box, and where it is from."""
 
-    def __init__(self, call: Call, facts: dict[str, Any], training: Training | None = None) -> None:
+    def __init__(self, call: Call, facts: dict[str, Any], training: TrainingRun | None = None) -> None:
         self.call, self.facts, self.training = call, facts, training
         self.module = call if isinstance(call, nn.Module) else None
 
@@ -113,7 +107,7 @@ def _open_black_box(checkpoint: sources.Checkpoint) -> Call:
     return call
 
 
-def _train(work: Work[ModelParams], views: Views) -> tuple[nn.Module, Training]:
+def _train(work: Work[ModelParams], views: Views) -> tuple[nn.Module, TrainingRun]:
     params, recipe = work.params, work.params.teacher.train
     assert isinstance(recipe, TrainParams)
     torch.manual_seed(work.seed)

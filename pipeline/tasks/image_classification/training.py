@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,7 @@ from pipeline.records.step import Sensitivity, StepReport
 from pipeline.tasks.base import Step, Work, training_of
 from pipeline.tasks.image_classification.judging import LABELS, evaluate
 from pipeline.tasks.image_classification.params import ModelParams
-from pipeline.tasks.image_classification.serving import example, image_config, model_spec
-from pipeline.tasks.image_classification.teacher import load_teacher
+from pipeline.tasks.image_classification.serving import example, image_config, load_teacher, model_spec
 
 # One small image takes PyTorch as long as it takes to call its operations, whatever their width.
 _TIMED_BATCH = 32
@@ -101,8 +101,8 @@ def _hand_on(work: Work[ModelParams], source: Path) -> Step:
     """The model of the step before, unchanged; it was measured there."""
     students.copy_model(source, work.out)
     before = StepReport.read(source / REPORT)
-    nothing = {"training": None, "gains": {}, "warnings": (), "sensitivity_ratio": None, "sensitivity": ()}
-    return Step(before.model_copy(update=nothing))
+    cleared: dict[str, Any] = {"training": None, "gains": {}, "warnings": ()}
+    return Step(before.model_copy(update={**cleared, "sensitivity_ratio": None, "sensitivity": ()}))
 
 
 def _train(

@@ -46,7 +46,7 @@ def judge(session: Session, tokenizer: Tokenizer, paths: ModelLayout, max_tokens
     """Fidelity and recall of a model that reads what `tokenizer` makes, cut at `max_tokens`."""
     wanted = weights.load_tensors(paths.teacher / EVALUATION)
     tokens = evaluation_tokens(paths.data, tokenizer, max_tokens)
-    given = {
+    given: dict[str, NDArray[np.float32]] = {
         name: rows(session, examples(tokens[name]), f"evaluate: {name}")
         for name in ("heldout", "summaries", "bodies")
         if name in tokens

@@ -1,4 +1,4 @@
-"""The blocks of blocks.yaml of a model with `task: sentence_embedding`."""
+"""The blocks of params.yaml of a model with `task: sentence_embedding`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,6 +16,7 @@ from pipeline.params.values import (
     Block,
     NonNegativeFloat,
     NonNegativeInt,
+    NoStep,
     OrAbsent,
     OrNone,
     PositiveFloat,
@@ -40,11 +41,15 @@ class DataParams(Block):
 
 
 class TeacherParams(Weights):
-    """The teacher: where its weights come from, and how it reads."""
+    """The teacher: where its weights come from, and how it reads.
+
+    Attributes:
+        train_tokens: where training texts are cut; `none` where nothing is trained, and then it reads none of them.
+    """
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     max_tokens: PositiveInt
-    train_tokens: PositiveInt | Literal["none"]
+    train_tokens: PositiveInt | NoStep
     batch_tokens: PositiveInt
 
 

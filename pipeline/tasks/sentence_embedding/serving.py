@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.engines.spec import Arrays, Case, ModelSpec, TensorSpec, signature_name
 from pipeline.errors import InputError
-from pipeline.layout import TOKENIZER, ModelLayout
+from pipeline.layout import TOKENIZER, WEIGHTS, ModelLayout
 from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.text import storage
+from pipeline.text.encoder import load_encoder
 from pipeline.text.tokens import examples, load_tokenizer, tokenize
 
 _INPUTS = (
@@ -25,6 +26,12 @@ def example() -> dict[str, Tensor]:
     """The text that multiply-accumulates are counted of."""
     ones = torch.ones(1, _COUNTED_TOKENS, dtype=torch.int32)
     return {"input_ids": ones, "attention_mask": ones}
+
+
+def load_teacher(paths: ModelLayout) -> nn.Module | None:
+    """The teacher's encoder; None for a SavedModel."""
+    checkpoint = paths.teacher_checkpoint
+    return load_encoder(checkpoint) if (checkpoint / WEIGHTS).exists() else None
 
 
 def model_spec(params: ModelParams) -> ModelSpec:

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pipeline import weights
 from pipeline.cost import describe_size
-from pipeline.layout import CHECKPOINT, TOKENIZER, WEIGHTS, ModelLayout
+from pipeline.layout import CHECKPOINT, TOKENIZER, WEIGHTS
 from pipeline.records.step import StepReport
 from pipeline.students.layers.pooling import mean
 from pipeline.students.transformer_encoder import TransformerEncoder
@@ -24,9 +23,8 @@ from pipeline.tasks.sentence_embedding.serving import example
 from pipeline.teacher import black_box, sources
 from pipeline.text import label, storage
 from pipeline.text.encoder import load_encoder
-from pipeline.text.tokens import Tokens, load_tokenizer, tokenize
+from pipeline.text.tokens import load_tokenizer, tokenize
 
-LABELS, VOCABULARY = "labels.safetensors", "vocabulary.safetensors"
 _NOT_COPIED = shutil.ignore_patterns("*.bin", "*.md", ".git*")
 
 
@@ -55,18 +53,6 @@ def run_teacher(work: Work[ModelParams]) -> Step:
     return Step(StepReport(**size, quality=retrieval_quality(evaluation), facts=facts))
 
 
-def load_teacher(paths: ModelLayout) -> nn.Module | None:
-    """The teacher's encoder; None for a SavedModel."""
-    checkpoint = paths.teacher_checkpoint
-    return None if (checkpoint / sources.SAVED_MODEL).exists() else load_encoder(checkpoint)
-
-
-def load_labels(paths: ModelLayout) -> tuple[Tokens, NDArray[np.float32]]:
-    """The training texts and the teacher's embeddings of them."""
-    labels = weights.load_tensors(paths.teacher / LABELS)
-    return Tokens(labels["ids"], labels["offsets"]), labels["embeddings"].astype(np.float32)
-
-
 def _label(
     work: Work[ModelParams],
     teacher: label.Teacher,
@@ -87,9 +73,8 @@ def _label(
         means = label.ContextualMeans(module, len(alone), first)
         targets = label.embed(means, train, budget, "teacher: training texts")
         table = means.table()
-    labels = {"ids": train.ids, "offsets": train.offsets, "embeddings": targets.astype(np.float16)}
-    weights.save_tensors(labels, work.out / LABELS)
-    weights.save_tensors({"embeddings": table.astype(np.float16)}, work.out / VOCABULARY)
+    label.save_labels(train, targets, work.out)
+    weights.save_tensors({"embeddings": table.astype(np.float16)}, work.out / label.VOCABULARY)
     return int(table.shape[1])
 
 

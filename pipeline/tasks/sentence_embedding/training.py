@@ -26,9 +26,8 @@ from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.base import Step, Work, training_of
 from pipeline.tasks.sentence_embedding.judging import judge
 from pipeline.tasks.sentence_embedding.params import DistillParams, ModelParams
-from pipeline.tasks.sentence_embedding.serving import example, model_spec
-from pipeline.tasks.sentence_embedding.teacher import VOCABULARY, load_labels, load_teacher
-from pipeline.text import storage
+from pipeline.tasks.sentence_embedding.serving import example, load_teacher, model_spec
+from pipeline.text import label, storage
 from pipeline.text.pairs import passage_pairs
 from pipeline.text.tokens import Tokens, load_tokenizer, tokenize
 
@@ -44,8 +43,8 @@ def distill(work: Work[ModelParams]) -> Step:
         return _take_teacher(work)
     torch.manual_seed(work.seed)
     student, settings = work.params.student, work.params.distill
-    tokens, targets = load_labels(work.paths)
-    table = weights.load_tensors(work.paths.teacher / VOCABULARY)["embeddings"].astype(np.float32)
+    tokens, targets = label.load_labels(work.paths.teacher)
+    table = weights.load_tensors(work.paths.teacher / label.VOCABULARY)["embeddings"].astype(np.float32)
     config = TextEncoderConfig(
         len(table),
         student.embedding_dim,
@@ -71,7 +70,7 @@ def prune(work: Work[ModelParams]) -> Step:
     settings = params.prune
     before = students.load_model(paths.student, TextEncoder)
     old = load_tokenizer(paths.student / TOKENIZER)
-    tokens, targets = load_labels(paths)
+    tokens, targets = label.load_labels(paths.teacher)
     if settings.vocabulary_min_count:
         rows = vocabulary.rows_to_keep(tokens, old, settings.vocabulary_min_count)
         tokenizer = vocabulary.prune_tokenizer(old, rows)
@@ -107,7 +106,7 @@ def quantize(work: Work[ModelParams]) -> Step:
     model = students.load_model(paths.pruned, TextEncoder)
     tokens = tokenize(texts, tokenizer, _train_tokens(params))
     schedule = _schedule(recipe, len(tokens), settings.epochs, settings.learning_rate, 0.0)
-    targets = load_labels(paths)[1]
+    targets = label.load_labels(paths.teacher)[1]
     name = "quantize: fine-tuning"
     # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
     trained = _train(model, recipe, tokens, targets, schedule, work.seed + 2, name, fake_int8.int8_weights)
