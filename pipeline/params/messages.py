@@ -57,9 +57,9 @@ def locate(error: ErrorDetails, tree: Any) -> KeyPath:
 
 def _is_known(error: ErrorDetails, path: KeyPath, known: set[str]) -> bool:
     """Whether a check has reported this: the same key or, where blocks contradict each other, some key below."""
-    if isinstance(error.get("ctx", {}).get("error"), ContradictionError):
-        return any(other.startswith(f"{dotted(path)}.") for other in known)
-    return dotted(path) in known
+    key = dotted(path)
+    contradicts = isinstance(error.get("ctx", {}).get("error"), ContradictionError)
+    return key in known or (contradicts and any(other.startswith(f"{key}.") for other in known))
 
 
 def _unknown(path: KeyPath, document: Document, missing: dict[KeyPath, Problem]) -> Problem:

@@ -7,18 +7,16 @@ leaves values of a wrong type to the schema.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
-from pipeline.layout import Engine, Variant
+from pipeline.layout import LADDER, Engine, Variant
 from pipeline.params.quality import QualityCheck
 from pipeline.params.words import hint, nearest, show
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
-
-_STEPS = tuple(variant for variant in Variant if variant.is_student)
 
 
 def problems(document: Document, model: KeyPath) -> Iterator[Problem]:
     """Everything in the block at `model` that contradicts something else in it."""
     checks: Sequence[Callable[[Document, KeyPath], Iterator[Problem]]] = (
-        _student, _training, _fp32, _tolerances, _one_kind_of_case, _batches, _latencies, _targets,
+        _student, _fp32, _tolerances, _one_kind_of_case, _batches, _latencies, _targets,
     )  # fmt: skip
     return chain.from_iterable(check(document, model) for check in checks)
 
@@ -49,6 +47,14 @@ def reduced_quality(document: Document, model: KeyPath, checks: Sequence[Quality
             yield document.problem(path, message)
 
 
+def trained_without_distill(document: Document, model: KeyPath) -> Iterator[tuple[str, str]]:
+    """The steps that have a block though `distill` is none, each with half a sentence on why that may not be."""
+    distill = (*model, "distill")
+    for step in ("prune", "quantize"):
+        if _is_none(document, distill) and document.get((*model, step), dict) is not None:
+            yield step, f"{step} trains by the recipe of `distill`, which is none{_line(document, distill)}"
+
+
 def _student(document: Document, model: KeyPath) -> Iterator[Problem]:
     distill, student = (*model, "distill"), (*model, "student")
     has_student = document.get(student, dict) is not None
@@ -64,23 +70,10 @@ def _student(document: Document, model: KeyPath) -> Iterator[Problem]:
         yield document.problem(student, message)
 
 
-def _training(document: Document, model: KeyPath) -> Iterator[Problem]:
-    """Later steps train with the settings of `distill`."""
-    distill = (*model, "distill")
-    for step in ("prune", "quantize"):
-        epochs = document.get((*model, step, "epochs"), (int, float))
-        if epochs and _is_none(document, distill):
-            message = (
-                f"is {epochs:g}, but {step} trains with the batch_size and the loss of `distill`, which is none"
-                f"{_line(document, distill)}: write `{step}: none`"
-            )
-            yield document.problem((*model, step, "epochs"), message)
-
-
 def _fp32(document: Document, model: KeyPath) -> Iterator[Problem]:
     path = (*model, "export", "ladder")
     ladder = document.get(path, dict)
-    if ladder is None or "fp32" in ladder or any(nearest(str(name), ["fp32"]) for name in set(ladder) - set(_STEPS)):
+    if ladder is None or "fp32" in ladder or any(nearest(str(name), ["fp32"]) for name in set(ladder) - set(LADDER)):
         return  # a misspelt fp32 is reported as such, and not as a missing one too
     message = (
         "the ladder skips fp32, against which the quality and the speed of every other step are judged: "
@@ -94,7 +87,7 @@ def _tolerances(document: Document, model: KeyPath) -> Iterator[Problem]:
     given, ladder = document.get(path, dict), document.get(ladder_path, dict)
     if given is None or ladder is None or not set(given) <= set(Variant):
         return  # a misspelt variant is reported as such, and not as a missing one too
-    made = [Variant.TEACHER, *(step for step in _STEPS if step in ladder)]
+    made = [Variant.TEACHER, *(step for step in LADDER if step in ladder)]
     for variant in given:
         if variant not in made and variant != Variant.FP32:
             message = f"is for {variant}, which export.ladder{_line(document, ladder_path)} does not make: remove it"
@@ -167,7 +160,7 @@ def _targets(document: Document, model: KeyPath) -> Iterator[Problem]:
         target, budget = document.get(path, int), document.get(budget_path, (int, float))
         if target is not None and budget is not None and target > budget:
             message = (
-                f"is {target}, above budgets.{quantity}, which is {budget:g}{_line(document, budget_path)}: "
+                f"is {target}, above budgets.{quantity}, which is {budget}{_line(document, budget_path)}: "
                 "the target does not fit its budget; lower the target or raise the budget"
             )
             yield document.problem(path, message)
