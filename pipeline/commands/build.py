@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import InputError, StageError
+from pipeline.errors import INTERRUPTED, InputError, StageError
 from pipeline.orchestration.pages import prefect_server
 from pipeline.orchestration.plan.request import Request
 from pipeline.orchestration.plan.schedule import StageResult
-from pipeline.orchestration.plan.summary import INTERRUPTED, exit_code, summarize
+from pipeline.orchestration.plan.summary import exit_code, summarize
 from pipeline.orchestration.pools import rules
 from pipeline.orchestration.run.session import Session
 

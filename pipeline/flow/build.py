@@ -19,7 +19,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.errors import BardletError, StageError
+from pipeline.errors import INTERRUPTED, BardletError, StageError
 from pipeline.flow import artifacts
 from pipeline.flow.tasks import Tasks, log
 from pipeline.flow.watch import watch
@@ -29,7 +29,6 @@ from pipeline.orchestration.plan.needs import this_machine
 from pipeline.orchestration.plan.request import Request
 from pipeline.orchestration.plan.schedule import Schedule, StageResult
 from pipeline.orchestration.plan.stages import Plan
-from pipeline.orchestration.plan.summary import INTERRUPTED
 from pipeline.orchestration.pools import rules
 from pipeline.orchestration.run import loop
 from pipeline.orchestration.run.session import Session

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from pipeline.errors import BardletError, IntegrityError
+from pipeline.errors import INTERRUPTED, BardletError, IntegrityError
 from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.orchestration.pages.notify import message, notify
 from pipeline.orchestration.pages.run_page import misses
 from pipeline.orchestration.plan.schedule import GOOD, StageResult
-from pipeline.orchestration.plan.summary import INTERRUPTED, exit_code, summarize
+from pipeline.orchestration.plan.summary import exit_code, summarize
 from pipeline.records import history
 
 GATE = "gate"

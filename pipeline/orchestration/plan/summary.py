@@ -3,10 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.errors import ExitCode
+from pipeline.errors import INTERRUPTED, ExitCode
 from pipeline.orchestration.plan.schedule import GOOD, Outcome, StageResult
-
-INTERRUPTED = 130
 
 
 def exit_code(results: Sequence[StageResult]) -> int:
