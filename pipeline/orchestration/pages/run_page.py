@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from pipeline.gate.checks import format_number
 from pipeline.layout import Layout
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 
 Json = Mapping[str, Any]
 # Title of a table, and the last parts of the budgets that stand in it; quality is whatever a task calls so.
@@ -52,7 +52,7 @@ def stage_rows(results: Sequence[StageResult]) -> list[dict[str, str]]:
             "why": result.message or "; ".join(result.reasons),
         }
         for result in results
-        if result.outcome is not Outcome.CACHED
+        if result.outcome is not StageOutcome.CACHED
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from pipeline.errors import BardletError, ExitCode, InputError, StageError
 from pipeline.orchestration.plan.priority import Durations, ranks
-from pipeline.orchestration.plan.schedule import GOOD, Outcome, StageResult
+from pipeline.orchestration.plan.schedule import GOOD, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan, PlannedStage, only_models, read_plan
 from pipeline.orchestration.run.client import BuildServer, JobResult
 from pipeline.orchestration.sharing.cache import SharedCache
@@ -24,7 +24,7 @@ DURATIONS = LOCK.with_name("seconds.json")
 Tell = Callable[[str], None]
 
 
-class Session:
+class Workspace:
     """A build of the workspace at `root`; whoever comes second waits until the first has ended."""
 
     def __init__(self, root: Path, tell: Tell) -> None:
@@ -97,7 +97,7 @@ class Session:
         try:
             done = self._server.run(job, listen)
         except StageError as error:
-            return StageResult(stage.name, Outcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
+            return StageResult(stage.name, StageOutcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
         return stage_result(stage, done, tuple(reasons), time.monotonic() - begin)
 
     def ranks(self, plan: Plan) -> dict[str, float]:
@@ -109,7 +109,7 @@ class Session:
         self._durations.note(results)
 
     def ask(self, job: Mapping[str, Any], log: Tell) -> dict[str, Any]:
-        """Have any other job of `pipeline.orchestration.run.worker` done.
+        """Have any other job of `pipeline.orchestration.run.dvc_job` done.
 
         Raises:
             InputError: DVC refuses it.
@@ -160,18 +160,18 @@ def _where(stage: PlannedStage) -> dict[str, Any]:
 
 def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...], seconds: float) -> StageResult:
     """What the end of a job means for its stage."""
-    failed = StageResult(stage.name, Outcome.FAILED, reasons, exit_code=ExitCode.BROKEN, seconds=seconds)
+    failed = StageResult(stage.name, StageOutcome.FAILED, reasons, exit_code=ExitCode.BROKEN, seconds=seconds)
     answer = done.answer
     # DVC reports an ended stage as failed; one that was complete by then is built.
-    if done.stopped is not None and (answer is None or answer["outcome"] == Outcome.FAILED):
+    if done.stopped is not None and (answer is None or answer["outcome"] == StageOutcome.FAILED):
         if done.stopped == "cancelled":
-            return replace(failed, outcome=Outcome.CANCELLED, message="ended", exit_code=0)
+            return replace(failed, outcome=StageOutcome.CANCELLED, message="ended", exit_code=0)
         limit = f"{stage.needs.time_limit_s:g} s (dvc.yaml, meta.time_limit_s of {stage.name})"
         return replace(failed, message=f"ended after its time limit of {limit}")
     if answer is not None:
         return replace(
             failed,
-            outcome=Outcome(answer["outcome"]),
+            outcome=StageOutcome(answer["outcome"]),
             message=answer.get("message", ""),
             exit_code=answer.get("exit_code", 0),
             outs_same=answer.get("outs_same", False),
