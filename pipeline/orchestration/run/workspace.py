@@ -1,16 +1,14 @@
 """One build of one workspace at a time: its lock, its server, its plan and its stages."""
 
-import fcntl
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pipeline import files
 from pipeline.errors import BardletError, ExitCode, InputError, StageError
 from pipeline.orchestration.plan.priority import Durations, ranks
 from pipeline.orchestration.plan.schedule import GOOD, StageOutcome, StageResult
@@ -41,9 +39,9 @@ class Workspace:
             if not (root / needed).exists():
                 raise InputError(f"{root / needed} is missing: {advice}")
         self.cancelled = False
-        self._lock = _take(root / LOCK, tell)
+        self._lock = files.hold(root / LOCK, lambda who: tell(f"waiting: this workspace is being built by {who}"))
         self._durations = Durations(root / DURATIONS)
-        self._server = BuildServer(root, (self._lock,))
+        self._server = BuildServer(root, (self._lock.fileno(),))
         self._shared = SharedCache(self._server, tell)
 
     def share(self, plan: Plan) -> None:
@@ -146,7 +144,7 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.__exit__(kind, error, trace)
-        os.close(self._lock)
+        self._lock.close()
 
 
 def _where(stage: PlannedStage) -> dict[str, Any]:
@@ -191,23 +189,3 @@ def _end(done: JobResult) -> str:
         return "its supervisor was killed"
     how = f"was killed by signal {-done.exit_code}" if done.exit_code < 0 else f"ended with {done.exit_code}"
     return f"its process {how}; what it printed says more"
-
-
-def _take(path: Path, tell: Tell) -> int:
-    """Lock the workspace for this build and say in the file who holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another build"
-        tell(f"waiting: this workspace is being built by {holder}")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"PID {os.getpid()} since {datetime.now():%H:%M:%S} ({command})\n".encode(), 0)
-    return descriptor
