@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 
-from pipeline.errors import BardletError, IntegrityError
+from pipeline.errors import INTERRUPTED, BardletError, IntegrityError
 from pipeline.layout import Layout
 from pipeline.orchestration.pages.notify import message, notify
 from pipeline.orchestration.plan.schedule import GOOD, StageResult
-from pipeline.orchestration.plan.summary import INTERRUPTED, exit_code, summarize
+from pipeline.orchestration.plan.summary import exit_code, summarize
 from pipeline.records import history
 from pipeline.records.verdict import Outcome, Verdict
 

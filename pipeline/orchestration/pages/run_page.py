@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from pipeline.layout import Layout
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from pipeline.records.verdict import Check, CheckKind, Verdict
 
 # The table that a check stands in.
@@ -50,7 +50,7 @@ def stage_rows(results: Sequence[StageResult]) -> list[dict[str, str]]:
             "why": result.message or "; ".join(result.reasons),
         }
         for result in results
-        if result.outcome is not Outcome.CACHED
+        if result.outcome is not StageOutcome.CACHED
     ]
 
 

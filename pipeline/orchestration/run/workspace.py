@@ -1,19 +1,17 @@
 """One build of one workspace at a time: its lock, its server, its plan and its stages."""
 
-import fcntl
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pipeline import files
 from pipeline.errors import BardletError, ExitCode, InputError, StageError
 from pipeline.orchestration.plan.priority import Durations, ranks
-from pipeline.orchestration.plan.schedule import GOOD, Outcome, StageResult
+from pipeline.orchestration.plan.schedule import GOOD, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan, PlannedStage, only_models, read_plan
 from pipeline.orchestration.run.client import BuildServer, JobResult
 from pipeline.orchestration.sharing.cache import SharedCache
@@ -24,7 +22,7 @@ DURATIONS = LOCK.with_name("seconds.json")
 Tell = Callable[[str], None]
 
 
-class Session:
+class Workspace:
     """A build of the workspace at `root`; whoever comes second waits until the first has ended."""
 
     def __init__(self, root: Path, tell: Tell) -> None:
@@ -41,9 +39,9 @@ class Session:
             if not (root / needed).exists():
                 raise InputError(f"{root / needed} is missing: {advice}")
         self.cancelled = False
-        self._lock = _take(root / LOCK, tell)
+        self._lock = files.hold(root / LOCK, lambda who: tell(f"waiting: this workspace is being built by {who}"))
         self._durations = Durations(root / DURATIONS)
-        self._server = BuildServer(root, (self._lock,))
+        self._server = BuildServer(root, (self._lock.fileno(),))
         self._shared = SharedCache(self._server, tell)
 
     def share(self, plan: Plan) -> None:
@@ -97,7 +95,7 @@ class Session:
         try:
             done = self._server.run(job, listen)
         except StageError as error:
-            return StageResult(stage.name, Outcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
+            return StageResult(stage.name, StageOutcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
         return stage_result(stage, done, tuple(reasons), time.monotonic() - begin)
 
     def ranks(self, plan: Plan) -> dict[str, float]:
@@ -109,7 +107,7 @@ class Session:
         self._durations.note(results)
 
     def ask(self, job: Mapping[str, Any], log: Tell) -> dict[str, Any]:
-        """Have any other job of `pipeline.orchestration.run.worker` done.
+        """Have any other job of `pipeline.orchestration.run.dvc_job` done.
 
         Raises:
             InputError: DVC refuses it.
@@ -146,7 +144,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.__exit__(kind, error, trace)
-        os.close(self._lock)
+        self._lock.close()
 
 
 def _where(stage: PlannedStage) -> dict[str, Any]:
@@ -160,18 +158,18 @@ def _where(stage: PlannedStage) -> dict[str, Any]:
 
 def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...], seconds: float) -> StageResult:
     """What the end of a job means for its stage."""
-    failed = StageResult(stage.name, Outcome.FAILED, reasons, exit_code=ExitCode.BROKEN, seconds=seconds)
+    failed = StageResult(stage.name, StageOutcome.FAILED, reasons, exit_code=ExitCode.BROKEN, seconds=seconds)
     answer = done.answer
     # DVC reports an ended stage as failed; one that was complete by then is built.
-    if done.stopped is not None and (answer is None or answer["outcome"] == Outcome.FAILED):
+    if done.stopped is not None and (answer is None or answer["outcome"] == StageOutcome.FAILED):
         if done.stopped == "cancelled":
-            return replace(failed, outcome=Outcome.CANCELLED, message="ended", exit_code=0)
+            return replace(failed, outcome=StageOutcome.CANCELLED, message="ended", exit_code=0)
         limit = f"{stage.needs.time_limit_s:g} s (dvc.yaml, meta.time_limit_s of {stage.name})"
         return replace(failed, message=f"ended after its time limit of {limit}")
     if answer is not None:
         return replace(
             failed,
-            outcome=Outcome(answer["outcome"]),
+            outcome=StageOutcome(answer["outcome"]),
             message=answer.get("message", ""),
             exit_code=answer.get("exit_code", 0),
             outs_same=answer.get("outs_same", False),
@@ -191,23 +189,3 @@ def _end(done: JobResult) -> str:
         return "its supervisor was killed"
     how = f"was killed by signal {-done.exit_code}" if done.exit_code < 0 else f"ended with {done.exit_code}"
     return f"its process {how}; what it printed says more"
-
-
-def _take(path: Path, tell: Tell) -> int:
-    """Lock the workspace for this build and say in the file who holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another build"
-        tell(f"waiting: this workspace is being built by {holder}")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"PID {os.getpid()} since {datetime.now():%H:%M:%S} ({command})\n".encode(), 0)
-    return descriptor
