@@ -1,7 +1,6 @@
 """The model card: README.md of a release, written from what was measured."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jinja2
 
