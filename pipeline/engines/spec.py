@@ -33,11 +33,17 @@ class ModelSpec:
 
     Engines with varying shapes leave the named axes open; an engine with fixed shapes gets a signature for
     each entry of `shapes`, which gives every named axis a size: `{"batch": 1, "length": 32}`.
+
+    Attributes:
+        state: what is carried from call to call, such as a cache. A module takes it behind its inputs and returns it
+            behind its output, in this order; its axes have fixed sizes, but for `batch`. Each exporter realizes it in
+            its engine's own way, and `Session.run(inputs, state)` hides which.
     """
 
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
     shapes: tuple[Mapping[str, int], ...]
+    state: tuple[TensorSpec, ...] = ()
 
     def axis_names(self) -> tuple[str, ...]:
         """The axes that vary: the named axes of the inputs, each once, in the order in which they first appear.
@@ -53,11 +59,14 @@ class Case:
 
     Attributes:
         shape: the size of each axis that varies, `batch` first: an entry of `ModelSpec.shapes`.
+        before: inputs of one call that fills the state before the clock starts, such as a prompt; only for models with
+            a state. The state is rewound to it before each timed call.
     """
 
     name: str
     shape: Mapping[str, int]
     inputs: Arrays
+    before: Arrays | None = None
 
 
 def signature_name(shape: Mapping[str, int]) -> str:

@@ -27,7 +27,7 @@ def show(layout: Layout, ending: Ending, results: Sequence[StageResult], pages: 
     for title, rows in tables(ending.verdict).items():
         _table(title, rows, f"{title.capitalize()} against the budgets")
     text = markdown(ending.verdict, links(layout, ending.verdict, pages))
-    create_markdown_artifact(text, key="verdict", description=f"The gate says {ending.verdict['verdict']}")
+    create_markdown_artifact(text, key="verdict", description=f"The gate says {ending.verdict.verdict}")
 
 
 def _table(title: str, rows: list[dict[str, Any]], description: str) -> None:

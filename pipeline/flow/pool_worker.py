@@ -19,7 +19,7 @@ from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from pipeline.flow.pool import ensure, own_queue
-from pipeline.orchestration.pools.job import Place
+from pipeline.orchestration.pools.remote_build import Place
 from pipeline.orchestration.pools.run_process import PLACE, note_of
 
 DEFAULT_QUEUE = "default"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.layout import Variant
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -31,7 +33,8 @@ class QualityCheck:
         title: of its bar in the report.
         measure: key of the measure.
         against: `nothing`: the measure itself; `teacher`: its share of the teacher's; `fp32`: how much lower it is
-            than that of the same engine's fp32, and only int8 is judged.
+            than that of the same engine's fp32.
+        variant: the one variant that is judged; `None` judges all of the student.
         missing: what to say where there is no number.
     """
 
@@ -40,6 +43,7 @@ class QualityCheck:
     title: str
     measure: str
     against: Literal["nothing", "teacher", "fp32"] = "nothing"
+    variant: Variant | None = None
     missing: str = "was not measured"
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from pipeline.students.base import Student
+from pipeline.students import Student
 from pipeline.students.layers.images import ImageConfig, Normalize, conv_norm
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from pipeline.students.base import Student
+from pipeline.students import Student
 from pipeline.students.layers.images import ImageConfig, Normalize, conv_norm, keep_last_of_each_size
 from pipeline.students.layers.shuffle_free import replace_stages
 

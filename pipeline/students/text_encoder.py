@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.students.base import Student
+from pipeline.students import Student
+from pipeline.students.layers.pooling import mean
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,6 @@ class TextEncoder(nn.Module):
     def tables(self) -> list[nn.Embedding]:
         """Tables that int8 rounds: that of the tokens; positions are few and stay in float."""
         return [self.tokens]
-
-
-def mean(features: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean over the tokens that are no padding: `[batch, length, d]` to `[batch, d]`."""
-    weights = attention_mask.to(features.dtype).unsqueeze(1)
-    return (weights / weights.sum(dim=2, keepdim=True).clamp(min=1.0) @ features).squeeze(1)
 
 
 STUDENT = Student(TextEncoderConfig, TextEncoder)

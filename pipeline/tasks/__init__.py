@@ -1,24 +1,50 @@
 """What differs by task: each folder here is one, and nothing elsewhere knows which there are.
 
-`task("image_classification")` is the object `TASK` of pipeline/tasks/image_classification/task.py.
+    tasks.training("image_classification").prune(work)
+
+is the function `prune` of pipeline/tasks/image_classification/training.py. A stage asks for the module that it
+needs and brings no other, so that an edit of one verb reruns the stages of that verb alone.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.params import tasks
-
-if TYPE_CHECKING:
-    from pipeline.tasks.base import Task
+from pipeline.tasks.base import Data, Judging, Serving, Teacher, Training
 
 
-def task(name: str) -> "Task[Any]":
-    """The task that params.yaml calls `name`; brings its own heavy imports.
-
-    Raises:
-        KeyError: there is no such task.
-    """
-    if name not in tasks.names():
-        raise KeyError(name)
-    found: Task[Any] = import_module(f"pipeline.tasks.{name}.task").TASK
+def data(task: str) -> Data:
+    """How data is made."""
+    found: Data = _module(task, "data")
     return found
+
+
+def teacher(task: str) -> Teacher:
+    """How a teacher is found or trained, and run."""
+    found: Teacher = _module(task, "teacher")
+    return found
+
+
+def training(task: str) -> Training:
+    """The steps of compression."""
+    found: Training = _module(task, "training")
+    return found
+
+
+def serving(task: str) -> Serving:
+    """How a model is called."""
+    found: Serving = _module(task, "serving")
+    return found
+
+
+def judging(task: str) -> Judging:
+    """How quality is judged."""
+    found: Judging = _module(task, "judging")
+    return found
+
+
+def _module(task: str, name: str) -> Any:
+    """Import one module of a task; KeyError where there is no such task."""
+    if task not in tasks.names():
+        raise KeyError(task)
+    return import_module(f"pipeline.tasks.{task}.{name}")

@@ -1,77 +1,126 @@
-"""What a task must bring: data, teacher, training steps, the shapes it is served with, and its metrics.
+"""What a task must bring: data, teacher, training steps, the shapes it is served with, and how it is judged.
 
-What gate, report and `bardlet validate` must know, without torch, is declared in the task's `ModelParams`.
+Each protocol here is a module of a task's folder: `pipeline/tasks/<task>/training.py` satisfies `Training` by having
+its functions. What gate, report and `bardlet validate` must know, without torch, the task's params.py declares.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pipeline.engines.spec import Arrays, Case, ModelSpec
 from pipeline.layout import ModelLayout
+from pipeline.params.blocks import ModelParams
+from pipeline.records.step import StepReport, TrainingRun
+from pipeline.runtime.session import Session
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from pipeline.params.blocks import ModelParams
+    from pipeline.compress.training import TrainReport
 
-P = TypeVar("P", bound="ModelParams", contravariant=True)
+P = TypeVar("P", bound=ModelParams)
 
 
-class Task(Protocol[P]):
-    """A kind of product; every stage that is not the same for all asks it.
+@dataclass(frozen=True)
+class Work(Generic[P]):
+    """One model in one stage: what to do, with what, and where the results go.
 
-    A stage gives a folder `out` that is moved to its final name when the method returns. Methods that return a mapping
-    return the content of `report.json` (with `params`, `macs`, `size_bytes` and `quality`, see
-    `pipeline.cost.describe_size`), and those that train also `losses`, one a step. `P` is the task's own
-    `ModelParams`.
+    Attributes:
+        params: the model's block of params.yaml.
+        seed: of the whole build.
+        paths: where the model's artifacts lie.
+        out: an empty folder, which gets its final name when the verb returns.
+        where: says where a key of the model stands: `where("teacher")` is `params.yaml:41: models.x.teacher`.
+        started: when the stage began, by `time.monotonic`.
     """
 
-    def make_data(self, params: P, seed: int, root: Path, out: Path) -> None:
-        """Write the texts (or images) to train and to judge on."""
+    params: P
+    seed: int
+    paths: ModelLayout
+    out: Path
+    where: Callable[[str], str]
+    started: float
 
-    def run_teacher(self, params: P, seed: int, root: Path, where: str, data: Path, out: Path) -> Mapping[str, Any]:
+    @property
+    def root(self) -> Path:
+        """The workspace: the folder of dvc.yaml."""
+        return self.paths.root
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of compression leaves beside its files.
+
+    Attributes:
+        report: the content of report.json, but for the seconds.
+        losses: of each optimizer step; empty where nothing was trained.
+    """
+
+    report: StepReport
+    losses: tuple[float, ...] = ()
+
+
+def training_of(trained: "TrainReport") -> TrainingRun:
+    """What report.json says of a training run."""
+    return TrainingRun(**{name: value for name, value in asdict(trained).items() if name != "losses"})
+
+
+class Data(Protocol):
+    """`data.py`."""
+
+    def make_data(self, work: Work[Any]) -> None:
+        """Write what to train and to judge on into `work.out`."""
+
+
+class Teacher(Protocol):
+    """`teacher.py`."""
+
+    def run_teacher(self, work: Work[Any]) -> Step:
         """Check and copy the teacher, or train it; run it over the data, and write what it said."""
 
-    def distill(self, params: P, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
-        """Train the student."""
 
-    def prune(self, params: P, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+class Training(Protocol):
+    """`training.py`: the steps of compression; one that params.yaml says `none` to hands on what it was given."""
+
+    def distill(self, work: Work[Any]) -> Step:
+        """Train the student, or make the teacher itself the student."""
+
+    def prune(self, work: Work[Any]) -> Step:
         """Make the student physically smaller and let it recover."""
 
-    def quantize(self, params: P, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
-        """Make the weights survive int8 and leave the calibration set."""
+    def quantize(self, work: Work[Any]) -> Step:
+        """Make the weights survive few bits, and leave the calibration set."""
 
-    def load_teacher_module(self, folder: Path) -> "nn.Module | None":
-        """The teacher as a module that can be exported; None for a black box."""
 
-    def model_spec(self, params: P) -> ModelSpec:
+class Serving(Protocol):
+    """`serving.py`: how a model is called."""
+
+    def load_teacher(self, paths: ModelLayout) -> "nn.Module | None":
+        """The teacher as a module that can be exported; `None` for a black box."""
+
+    def model_spec(self, params: Any) -> ModelSpec:
         """Inputs, output and served shapes of the student."""
 
-    def teacher_spec(self, params: P) -> ModelSpec:
-        """The same of the teacher: only the shape that latency is judged at."""
+    def teacher_spec(self, params: Any) -> ModelSpec:
+        """The same of the teacher: only the shapes that latency is judged at."""
 
-    def comparison_inputs(self, params: P, paths: ModelLayout, count: int) -> Sequence[Arrays]:
+    def comparison_inputs(self, params: Any, paths: ModelLayout, count: int) -> Sequence[Arrays]:
         """Held-out inputs to compare an export on, one example each."""
 
-    def cases(self, params: P, paths: ModelLayout) -> Sequence[Case]:
-        """The shapes to measure, with real inputs."""
+    def cases(self, params: Any, paths: ModelLayout) -> Sequence[Case]:
+        """The cases to measure, with real inputs."""
 
-    def evaluate(self, encode: "Encode", params: P, paths: ModelLayout) -> Mapping[str, float]:
-        """Task quality of a model or an export on held-out data, by the keys of `ModelParams.measures`."""
 
-    def score(self, encode: "Encode", params: P, paths: ModelLayout) -> float:
-        """One figure of quality on validation data, more is better: what int8 may lose is stated in it."""
+class Judging(Protocol):
+    """`judging.py`: quality of whatever runs, PyTorch or an engine."""
+
+    def evaluate(self, session: Session, params: Any, paths: ModelLayout) -> Mapping[str, float]:
+        """Quality on held-out data, by the keys of `ModelParams.measures`."""
+
+    def score(self, session: Session, params: Any, paths: ModelLayout) -> float:
+        """Quality on validation data in one figure, more is better: it states what a reduced precision may lose."""
 
     def teacher_quality(self, paths: ModelLayout) -> Mapping[str, float]:
         """The measures of `evaluate` of the teacher itself."""
-
-
-class Encode(Protocol):
-    """Runs a model over a list of examples, whatever their shapes."""
-
-    def __call__(self, examples: Sequence[Arrays]) -> NDArray[np.float32]:
-        """One row an example, float32 `[n, d]`."""

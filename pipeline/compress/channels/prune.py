@@ -22,7 +22,7 @@ from pipeline.compress.channels.groups import Group, find_groups, without
 from pipeline.compress.channels.widths import choose, least_widths
 from pipeline.cost import Cost
 from pipeline.errors import InputError, StageError
-from pipeline.students.base import Config
+from pipeline.students import Config
 
 Evaluate = Callable[[nn.Module], float]
 

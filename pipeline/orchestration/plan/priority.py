@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan
 
 
@@ -62,7 +62,7 @@ class Durations:
 
     def note(self, results: Iterable[StageResult]) -> None:
         """Keep what stages took that were built."""
-        built = {result.name: round(result.seconds, 2) for result in results if result.outcome is Outcome.BUILT}
+        built = {result.name: round(result.seconds, 2) for result in results if result.outcome is StageOutcome.BUILT}
         if built:
             temporary = self._path.with_suffix(".new")
             temporary.write_text(json.dumps({**self.read(), **built}, indent=1), encoding="utf-8")

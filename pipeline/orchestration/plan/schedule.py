@@ -8,7 +8,7 @@ from pipeline.orchestration.plan.needs import Machine, fits
 from pipeline.orchestration.plan.stages import Plan, PlannedStage
 
 
-class Outcome(StrEnum):
+class StageOutcome(StrEnum):
     """How a stage ended."""
 
     BUILT = "built"
@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-GOOD = (Outcome.BUILT, Outcome.RESTORED, Outcome.CACHED)
+GOOD = (StageOutcome.BUILT, StageOutcome.RESTORED, StageOutcome.CACHED)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class StageResult:
     """
 
     name: str
-    outcome: Outcome
+    outcome: StageOutcome
     reasons: tuple[str, ...] = ()
     message: str = ""
     exit_code: int = 0
@@ -85,14 +85,14 @@ class Schedule:
         """A stage that was started has ended."""
         stage = self.running.pop(result.name)
         # What was not clean before may differ now for those who read it, whatever was recorded.
-        same = result.outcome is Outcome.CACHED or (result.outs_same and stage.outs_clean)
+        same = result.outcome is StageOutcome.CACHED or (result.outs_same and stage.outs_clean)
         self.results[result.name] = replace(result, outs_same=same)
 
     def cancel(self) -> None:
         """Nothing starts any more."""
         for stage in self.plan.stages:
             if stage.name not in self.results and stage.name not in self.running:
-                self.results[stage.name] = StageResult(stage.name, Outcome.CANCELLED, message="not started")
+                self.results[stage.name] = StageResult(stage.name, StageOutcome.CANCELLED, message="not started")
 
     def _upstream(self, stage: PlannedStage) -> list[str]:
         """Upstream stages that are part of this build; `--models` may have left out others that are up to date."""
@@ -106,10 +106,10 @@ class Schedule:
         upstream = self._upstream(stage)
         ended = [self.results[name] for name in upstream if name in self.results]
         if bad := [result for result in ended if result.outcome not in GOOD]:
-            cancelled = all(result.outcome is Outcome.CANCELLED for result in bad)
-            outcome = Outcome.CANCELLED if cancelled else Outcome.SKIPPED
+            cancelled = all(result.outcome is StageOutcome.CANCELLED for result in bad)
+            outcome = StageOutcome.CANCELLED if cancelled else StageOutcome.SKIPPED
             names = ", ".join(result.name for result in bad)
             return StageResult(stage.name, outcome, message=f"{names} {bad[0].outcome}")
         if stage.reasons or len(ended) < len(upstream) or not all(result.outs_same for result in ended):
             return None
-        return StageResult(stage.name, Outcome.CACHED, outs_same=True)
+        return StageResult(stage.name, StageOutcome.CACHED, outs_same=True)

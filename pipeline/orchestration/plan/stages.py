@@ -65,7 +65,7 @@ class Plan:
 
 
 def read_plan(answer: Mapping[str, Any]) -> Plan:
-    """The plan that `pipeline.orchestration.run.worker.plan` found, with `meta:` checked.
+    """The plan that `pipeline.orchestration.run.dvc_job.plan` found, with `meta:` checked.
 
     Raises:
         InputError: `meta:` of some stages is wrong; all of them are named.

@@ -57,7 +57,7 @@ class BuildServer:
         """Have a job done and wait for its end.
 
         Args:
-            job: what `pipeline.orchestration.run.worker.answer` takes.
+            job: what `pipeline.orchestration.run.dvc_job.do` takes.
             listen: gets every message on the way: {"log": LINE}, {"why": [REASON…]}.
 
         Raises:

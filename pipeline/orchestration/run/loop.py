@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipeline.errors import ExitCode
-from pipeline.orchestration.plan.schedule import GOOD, Outcome, Schedule, StageResult
+from pipeline.orchestration.plan.schedule import GOOD, Schedule, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import PlannedStage
-from pipeline.orchestration.run.session import Session
+from pipeline.orchestration.run.workspace import Workspace
 
 Tell = Callable[[str], None]
 # Does what is to be done for a stage; its argument gets each line of the stage's log.
@@ -16,11 +16,11 @@ Work = Callable[[Tell], StageResult]
 Start = Callable[[PlannedStage, Sequence[str], Work], None]
 
 
-def build(session: Session, schedule: Schedule, force: bool, start: Start, tell: Tell) -> list[StageResult]:
+def build(workspace: Workspace, schedule: Schedule, force: bool, start: Start, tell: Tell) -> list[StageResult]:
     """Build a plan and return how each stage ended, in serial order.
 
     Args:
-        session: holds the workspace.
+        workspace: holds the workspace.
         schedule: of the plan; nothing of it has started.
         force: run what is up to date too.
         start: starts the work of a stage; it is called for stages that need no process too.
@@ -32,27 +32,27 @@ def build(session: Session, schedule: Schedule, force: bool, start: Start, tell:
     ended: queue.SimpleQueue[StageResult] = queue.SimpleQueue()
     try:
         while True:
-            if session.cancelled:
+            if workspace.cancelled:
                 schedule.cancel()
             for result in schedule.settle():
                 stage = _stage(schedule, result.name)
                 start(stage, _ended_well(schedule, stage), partial(_settled, result, tell))
             for stage in schedule.start():
-                work = partial(_reproduce, session, schedule, stage, force, tell, ended)
+                work = partial(_reproduce, workspace, schedule, stage, force, tell, ended)
                 start(stage, _ended_well(schedule, stage), work)
             if schedule.done:
                 break
             schedule.finish(ended.get())
     except BaseException:
-        session.cancel()
+        workspace.cancel()
         while schedule.running:
             schedule.finish(ended.get())
         schedule.cancel()
         raise
     results = [schedule.results[stage.name] for stage in schedule.plan.stages]
-    session.remember(results)
+    workspace.remember(results)
     if all(result.outcome in GOOD for result in results):
-        session.finish()
+        workspace.finish()
     return results
 
 
@@ -66,14 +66,14 @@ def _ended_well(schedule: Schedule, stage: PlannedStage) -> list[str]:
 
 
 def _settled(result: StageResult, tell: Tell, log: Tell) -> StageResult:
-    if result.outcome is not Outcome.CACHED:
+    if result.outcome is not StageOutcome.CACHED:
         log(f"{result.outcome}: {result.message}")
         tell(f"[{result.name}] {result.outcome}: {result.message}")
     return result
 
 
 def _reproduce(
-    session: Session,
+    workspace: Workspace,
     schedule: Schedule,
     stage: PlannedStage,
     force: bool,
@@ -85,12 +85,12 @@ def _reproduce(
         log(line)
         tell(f"[{stage.name}] {line}")
 
-    result = StageResult(stage.name, Outcome.FAILED, message="the build itself failed", exit_code=ExitCode.BROKEN)
+    result = StageResult(stage.name, StageOutcome.FAILED, message="the build itself failed", exit_code=ExitCode.BROKEN)
     try:
-        result = session.run(
+        result = workspace.run(
             stage, schedule.plan, force, both, lambda why: both(f"runs: {'; '.join(why)}") if why else None
         )
-        if result.outcome is not Outcome.BUILT:
+        if result.outcome is not StageOutcome.BUILT:
             both(": ".join(filter(None, [result.outcome, result.message])))
     finally:
         ended.put(result)

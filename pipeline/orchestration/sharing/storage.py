@@ -6,8 +6,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from dvc.config import Config
-from dvc.fs import get_cloud_fs
+from pipeline.orchestration.dvc_inside.object_store import default_remote_address, file_system
 
 # A cache that is out of reach must not hold a build up; a remote's own `connect_timeout` and `read_timeout` win.
 _TIMEOUTS_S = {"connect_timeout": 4, "read_timeout": 15}
@@ -22,9 +21,7 @@ class RemoteError(Exception):
 def preload() -> None:
     """Import what the default remote needs before workers are forked: S3 takes most of a second."""
     with suppress(Exception):
-        config = Config.from_cwd(validate=False)
-        url = config["remote"][config["core"]["remote"]]["url"]
-        for name in _S3_MODULES if url.startswith("s3://") else ():
+        for name in _S3_MODULES if default_remote_address().startswith("s3://") else ():
             import_module(name)
 
 
@@ -35,7 +32,7 @@ def open_storage(config: Mapping[str, Any], name: str) -> tuple[Any, str, dict[s
         RemoteError: the settings cannot be used.
     """
     with trouble(f"remote '{name}'"):
-        kind, settings, root = get_cloud_fs(config, name=name)
+        kind, settings, root = file_system(config, name)
         if kind.protocol != "s3":
             return kind(**settings), root, settings
         fs = kind(**{**_TIMEOUTS_S, **settings})

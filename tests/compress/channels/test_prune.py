@@ -14,9 +14,8 @@ from pipeline.compress.channels.prune import least_cost, measure_sensitivity, pr
 from pipeline.compress.channels.widths import choose
 from pipeline.cost import Cost, count, count_macs, count_params
 from pipeline.errors import InputError, StageError
-from pipeline.students import find
+from pipeline.students import find, load_model, save_model
 from pipeline.students.layers.images import ImageConfig
-from pipeline.weights import load_model, save_model
 
 _IMAGES = ImageConfig(10, 1, 32, 32, (0.3,), (0.4,))
 _STUDENTS = {
