@@ -9,7 +9,8 @@ import jinja2
 from pipeline.files import read_json
 from pipeline.gate.checks import format_number
 from pipeline.layout import REPORT, Engine, Layout, Variant
-from pipeline.params.blocks import HubSource, ModelParams, OnnxSource, PackageSource, PathSource, Weights
+from pipeline.params.blocks import ModelParams
+from pipeline.params.sources import HubSource, OnnxSource, PackageSource, PathSource, Weights
 from pipeline.release.evidence import describe_case, describe_host, measurement, variant_entry
 
 CARD = "README.md"
