@@ -1,12 +1,12 @@
 """The build as a Prefect flow, one task a stage.
 
-dvc.yaml owns the graph and DVC decides what runs. The flow shows it: what was up to date is Cached, what the run-cache
-had is Restored, and what failed or waits behind a failure says why. Without the decorators it builds the same.
+dvc.yaml owns the graph and DVC decides what runs. The flow shows it: a stage that was up to date is Cached, one that
+the run-cache had is Restored, and one that failed or stands behind a failure says why. Without the decorators it
+builds the same.
 """
 
 import os
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +31,11 @@ from pipeline.orchestration.plan.schedule import Schedule, StageResult
 from pipeline.orchestration.plan.stages import Plan
 from pipeline.orchestration.pools import rules
 from pipeline.orchestration.run import loop
+from pipeline.orchestration.run.client import Tell
 from pipeline.orchestration.run.workspace import Workspace
 
 NAME = "build"
 _DELIVERY_SECONDS = 5
-Tell = Callable[[str], None]
 
 
 @dataclass

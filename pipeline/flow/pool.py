@@ -1,4 +1,4 @@
-"""The build's end of a stage that runs in a pool: start its flow run, show its log, wait.
+"""Asks a pool for a stage, on the build's side: starts its flow run, shows its log, and waits.
 
     python -m pipeline.flow.pool < REQUEST
 

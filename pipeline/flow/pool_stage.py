@@ -1,4 +1,4 @@
-"""A stage on a worker of a pool, as a flow run: its end on the worker's machine."""
+"""Runs a stage that a build asked for as a flow run, on the worker's side."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A worker of a pool: takes stages, one at a time, and starts a flow run in a process of its own for each."""
+"""A worker of a pool. It takes one stage at a time and starts a flow run in a process of its own for each."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def work(pool: str, place: Place, tell: Callable[[str], None]) -> None:
     """
     with get_client(sync_client=True) as client:
         ensure(client, pool)
-    # Of a worker that was killed with all its processes: a power cut.
+    # The run of a worker that was killed with all its processes, as by a power cut.
     _give_up(place, "its worker was started again")
     own = psutil.Process()
     os.environ[PLACE] = json.dumps(

@@ -1,4 +1,4 @@
-"""What follows a build: its verdict is read, kept for the history, and told to whom it concerns."""
+"""Concludes a build: reads its verdict, keeps it for the history, and tells whom it concerns."""
 
 import subprocess
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Ending:
 def conclude(
     layout: Layout, results: Sequence[StageResult], problem: BardletError | None, seconds: float, keep: bool
 ) -> Ending:
-    """Say how a build ended, and tell BARDLET_NOTIFY of what a person has to look at.
+    """Say how a build ended, and tell BARDLET_NOTIFY what a person has to look at.
 
     Args:
         layout: of the workspace.

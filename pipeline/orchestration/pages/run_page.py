@@ -1,4 +1,4 @@
-"""What a run's page shows of its result: tables of figures against budgets, and the verdict as markdown."""
+"""Makes what the page of a run shows: tables of figures against budgets, and the verdict as markdown."""
 
 from collections.abc import Sequence
 from urllib.parse import quote
@@ -41,7 +41,7 @@ def _row(model: str, check: Check) -> dict[str, str]:
 
 
 def stage_rows(results: Sequence[StageResult]) -> list[dict[str, str]]:
-    """What was not up to date: how it ended, how long it took, and why it ran."""
+    """A row for each stage that was not up to date: how it ended, how long it took, and why it ran."""
     return [
         {
             "stage": result.name,

@@ -17,7 +17,7 @@ def exit_code(results: Sequence[StageResult]) -> int:
 
 
 def stage_exit_code(status: int) -> int:
-    """The exit code of a build whose stage's process ended with `status`; what design.md does not know is 5."""
+    """The exit code of a build whose stage ended with `status`; any code that `ExitCode` does not have becomes 5."""
     return status if status in set(ExitCode) and status != ExitCode.PASS else ExitCode.BROKEN
 
 

@@ -1,4 +1,4 @@
-"""A worker's own clone: clean, at one commit, never a user's checkout."""
+"""Keeps a worker's own clone, clean and at one commit. It never touches a user's checkout."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def hold(folder: Path) -> Iterator[None]:
 def prepare(folder: Path, repository: str, commit: str, path: str, locks: Mapping[str, str]) -> Path:
     """Bring the clone in `folder` to a commit with a given state of its lock files; returns its folder of dvc.yaml.
 
-    What Git ignores stays: DVC's cache, and outputs that DVC itself will replace.
+    Files that Git ignores stay: DVC's cache, and outputs that DVC itself will replace.
 
     Args:
         folder: the worker's own.

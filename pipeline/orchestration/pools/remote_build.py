@@ -1,4 +1,4 @@
-"""What a worker does with a job: one stage in its own clone, by the same machinery as any build."""
+"""Builds one stage on a worker, in the worker's own clone, with the machinery of any build."""
 
 import threading
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from pipeline.orchestration.plan.needs import Needs
 from pipeline.orchestration.plan.schedule import GOOD, StageOutcome
 from pipeline.orchestration.plan.stages import Plan, PlannedStage
 from pipeline.orchestration.pools import clone
-from pipeline.orchestration.run.workspace import Tell, Workspace
+from pipeline.orchestration.run.client import Tell
+from pipeline.orchestration.run.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class Place:
 
 
 class RemoteBuild:
-    """One job on a worker; `cancel` ends it from another thread."""
+    """The build of one stage on a worker; `cancel` ends it from another thread."""
 
     def __init__(self, job: Mapping[str, Any], place: Place, log: Tell) -> None:
         """Nothing happens yet.
 
         Args:
-            job: as `pipeline.orchestration.pools.remote_stage` makes it.
+            job: what the build asks for, as `pipeline.orchestration.pools.remote_stage` makes it.
             place: where.
             log: gets every line.
         """
@@ -57,7 +58,7 @@ class RemoteBuild:
                 self._workspace.cancel()
 
     def run(self) -> dict[str, Any]:
-        """Do the job.
+        """Build the stage.
 
         Returns:
             outcome, message, exit_code and worker; where it ended well also entry, as in dvc.lock, and files, what is

@@ -1,4 +1,4 @@
-"""What DVC does for a stage that runs on another machine, on both sides; runs in `pipeline.orchestration.run.dvc_job`.
+"""Does DVC's part for a stage that runs on another machine, on both sides; runs in a job.
 
 The build's side replaces the one step of DVC that starts a shell. Everything around it stays DVC's own: looking in the
 run-cache, locks on paths, removing outputs, hashing, committing, dvc.lock. So a stage from elsewhere leaves the same
@@ -8,7 +8,7 @@ bytes as one from here.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,10 @@ from pipeline.orchestration.pools.transfer import (
     write_files,
 )
 
-# What is not in the cache travels with the job and with the answer, through Prefect's database.
+# Files outside the cache travel with the request and with the answer, through Prefect's database.
 INPUT_BYTES = 128 * 1024
 OUTPUT_BYTES = 1024 * 1024
 _WORKERS = "pool-workers.json"
-
-Say = Callable[[Mapping[str, Any]], None]
 
 
 class EndedElsewhere(Exception):  # noqa: N818  # a cancelled stage is no error
@@ -43,7 +41,7 @@ class EndedElsewhere(Exception):  # noqa: N818  # a cancelled stage is no error
 
 
 def survey(repo: Any) -> list[str]:
-    """Changed files that a worker would not see; lock files and outputs it gets from here."""
+    """Changed files that a worker would not see. It gets lock files and outputs from this build."""
     apart = [relative(repo, out.fs_path) for out in repo.index.outs]
     locks = {graph.lock_path(stage) for stage in repo.index.stages}
     apart += [relative(repo, path) for path in locks if path is not None]
@@ -132,7 +130,7 @@ def _same_machine(repo: Any, stage: Any, makers: Mapping[str, str]) -> str | Non
 
 
 def describes_its_machine(stage: Any) -> bool:
-    """It is made anew by every build and kept out of the cache."""
+    """Whether every build makes it anew and the cache does not keep it."""
     return bool(stage.always_changed) and any(not out.use_cache for out in stage.outs)
 
 
@@ -165,13 +163,13 @@ def _place_outputs(repo: Any, carrier: Carrier, stage: Any, answer: Mapping[str,
         if out.use_cache:
             carrier.bring(out)
             place(out)
-    # A worker may write its outputs and nothing else.
+    # A worker may write the outputs of its stage and nothing else.
     own = {relative(repo, out.fs_path) for out in stage.outs if not out.use_cache}
     write_files(Path(repo.root_dir), {name: file for name, file in answer["files"].items() if name in own})
 
 
 def take_inputs(repo: Any, name: str, files: Mapping[str, Any]) -> None:
-    """On the worker: put what a stage reads in its place, from the DVC remote and from the job.
+    """Put what a stage reads in its place on the worker, from the DVC remote and from the request.
 
     Raises:
         InputError: the remote lacks something.
@@ -185,7 +183,7 @@ def take_inputs(repo: Any, name: str, files: Mapping[str, Any]) -> None:
 
 
 def publish(repo: Any, name: str) -> dict[str, Any]:
-    """On the worker: push what a stage made with its entry of the run-cache; returns what else the build needs.
+    """Push what a stage made on the worker, with its run-cache entry; returns what else the build needs.
 
     Raises:
         InputError: the remote did not take it, or an output outside the cache is too large.
@@ -202,7 +200,7 @@ def publish(repo: Any, name: str) -> dict[str, Any]:
 
 
 def _locks(repo: Any, stages: list[Any]) -> dict[str, str]:
-    """Of each dvc.lock the entries of these stages; the whole would not fit into Prefect's parameters."""
+    """The entries of these stages by dvc.lock; a whole dvc.lock would not fit into Prefect's parameters."""
     found: dict[str, dict[str, Any]] = {}
     for stage in stages:
         path = graph.lock_path(stage)

@@ -1,4 +1,4 @@
-"""What goes between machines: objects through the DVC remote, and contents of files outside the cache."""
+"""Moves a stage's files between machines: objects through the DVC remote, files outside the cache as contents."""
 
 import base64
 import os
@@ -16,7 +16,7 @@ from pipeline.orchestration.sharing.storage import RemoteError
 
 
 def inputs(repo: Any, stage: Any) -> list[tuple[Any, str | None]]:
-    """Outputs that a stage reads; with the path inside where it reads only a part."""
+    """The outputs that a stage reads, each with the path of the part that it reads, or None for the whole."""
     found: list[tuple[Any, str | None]] = []
     for other in upstream_of(repo, stage):
         for out in other.outs:
@@ -124,7 +124,7 @@ def place(out: Any, part: str | None = None) -> None:
 
 
 def read_files(outs: list[Any], most: int) -> dict[str, Any]:
-    """Contents of outputs outside the cache, by their path in the workspace.
+    """Read outputs outside the cache; returns contents by path in the workspace.
 
     Args:
         outs: of stages; files only.
@@ -156,7 +156,7 @@ def read_files(outs: list[Any], most: int) -> dict[str, Any]:
 
 
 def write_files(root: Path, files: Mapping[str, Any]) -> None:
-    """Write what `read_files` has read."""
+    """Write files that `read_files` has read."""
     for name, file in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,5 +167,5 @@ def write_files(root: Path, files: Mapping[str, Any]) -> None:
 
 
 def relative(repo: Any, path: str) -> str:
-    """A path as it is called in the workspace."""
+    """A path relative to the workspace."""
     return os.path.relpath(path, repo.root_dir)

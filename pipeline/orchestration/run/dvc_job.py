@@ -9,7 +9,7 @@ of dvc.lock in the order that a serial `dvc repro` would leave.
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,13 @@ from pipeline.orchestration.plan.lockfile import UnfinishedBuild
 from pipeline.orchestration.plan.schedule import StageOutcome
 from pipeline.orchestration.plan.summary import stage_exit_code
 from pipeline.orchestration.pools import remote_stage
-from pipeline.orchestration.sharing.stages import FROM_HERE, ask, fetch, look, push
+from pipeline.orchestration.sharing.stages import FROM_HERE, Say, ask, fetch, look, push
 
 _BUSY_SECONDS = 0.5
 
-Say = Callable[[Mapping[str, Any]], None]
-
 
 def do(job: Mapping[str, Any], say: Say) -> None:
-    """Do one job and say how it ended: a plan, a stage, the end of a build, or what a pool's worker does around it."""
+    """Do the job that `job["do"]` names and say its answer or its error."""
     work = {
         **{"plan": plan, "stage": reproduce, "finish": finish, "look": look, "push": push},
         **{"inputs": take_inputs, "publish": publish},
@@ -45,7 +43,7 @@ def do(job: Mapping[str, Any], say: Say) -> None:
 
 
 def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """Everything about the stages that `targets` need, in the order in which `dvc repro` takes them."""
+    """Describe the stages that `targets` need, in the order in which `dvc repro` takes them."""
     with locked_repo() as repo:
         run_cache.heal(repo)
         ordered = graph.serial_order(repo, job["targets"])
@@ -60,7 +58,7 @@ def plan(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 
 def reproduce(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """Reproduce one stage, whatever has become of its upstream, and record it."""
+    """Reproduce one stage and record it; stages before it are left alone."""
     busy = ""
     while True:
         try:
@@ -77,21 +75,21 @@ def reproduce(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 
 def finish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """A build has ended with everything built."""
+    """Note that a build has ended with everything built."""
     with locked_repo() as repo:
         _unfinished(repo).forget()
     return {}
 
 
 def take_inputs(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """On a worker of a pool: have what a stage reads in its place."""
+    """Put what a stage reads in its place, on a worker of a pool."""
     with locked_repo() as repo:
         remote_stage.take_inputs(repo, job["stage"], job["files"])
     return {}
 
 
 def publish(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """On a worker of a pool: hand on what a stage made."""
+    """Hand on what a stage made, on a worker of a pool."""
     with locked_repo() as repo:
         return remote_stage.publish(repo, job["stage"])
 

@@ -1,29 +1,35 @@
-"""The build itself: start what may start, wait, go on. How it is shown is the caller's affair."""
+"""Builds a plan: starts each stage that may start, waits until one ends, and goes on. The caller shows it."""
 
 import queue
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from pipeline.errors import ExitCode
 from pipeline.orchestration.plan.schedule import GOOD, Schedule, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import PlannedStage
+from pipeline.orchestration.run.client import Tell
 from pipeline.orchestration.run.workspace import Workspace
 
-Tell = Callable[[str], None]
-# Does what is to be done for a stage; its argument gets each line of the stage's log.
+# Builds one stage, or notes why it needs no process; its argument gets each line of the stage's log.
 Work = Callable[[Tell], StageResult]
-# Calls the work of a stage in a thread of its own and does not wait; knows which upstream stages ended well.
-Start = Callable[[PlannedStage, Sequence[str], Work], None]
 
 
-def build(workspace: Workspace, schedule: Schedule, force: bool, start: Start, tell: Tell) -> list[StageResult]:
+class StartStage(Protocol):
+    """Starts the work of a stage in a thread of its own and returns at once."""
+
+    def __call__(self, stage: PlannedStage, ended_well: Sequence[str], work: Work, /) -> None:
+        """Start `work` for `stage`, whose upstream stages `ended_well` were built, restored or up to date."""
+
+
+def build(workspace: Workspace, schedule: Schedule, force: bool, start: StartStage, tell: Tell) -> list[StageResult]:
     """Build a plan and return how each stage ended, in serial order.
 
     Args:
-        workspace: holds the workspace.
+        workspace: that this build holds.
         schedule: of the plan; nothing of it has started.
         force: run what is up to date too.
-        start: starts the work of a stage; it is called for stages that need no process too.
+        start: starts the work of a stage. It is also called for stages that need no process.
         tell: gets lines for the person who waits.
 
     Raises:

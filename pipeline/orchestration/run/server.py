@@ -5,7 +5,7 @@
 Starting `dvc` costs 1.2 to 1.9 s of CPU, nearly all of it imports; a fork costs milliseconds. This process has one
 thread and opens no repository, so that what it forks begins clean. A build hands over one end of a socket pair for
 each job on the first descriptor; the others, such as the lock on the workspace, are kept open by the supervisors and
-so until the last process of a build is gone, even where the build itself was killed.
+so until the last process of a build is gone, even if the build itself was killed.
 """
 
 import gc

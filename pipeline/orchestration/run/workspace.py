@@ -1,4 +1,4 @@
-"""One build of one workspace at a time: its lock, its server, its plan and its stages."""
+"""A workspace while one build holds it: its lock, its server, its plan and its stages."""
 
 import os
 import time
@@ -13,20 +13,18 @@ from pipeline.errors import BardletError, ExitCode, InputError, StageError
 from pipeline.orchestration.plan.priority import Durations, ranks
 from pipeline.orchestration.plan.schedule import GOOD, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan, PlannedStage, only_models, read_plan
-from pipeline.orchestration.run.client import BuildServer, JobResult
+from pipeline.orchestration.run.client import BuildServer, JobResult, Tell
 from pipeline.orchestration.sharing.cache import SharedCache
 
 LOCK = Path(".dvc/tmp/bardlet/build.lock")
 DURATIONS = LOCK.with_name("seconds.json")
 
-Tell = Callable[[str], None]
-
 
 class Workspace:
-    """A build of the workspace at `root`; whoever comes second waits until the first has ended."""
+    """The workspace at `root`, held by one build. A second build waits until the first has ended."""
 
     def __init__(self, root: Path, tell: Tell) -> None:
-        """Take the workspace and start the server; DVC is imported while the caller goes on.
+        """Take the workspace and start the server, which imports DVC while the caller goes on.
 
         Args:
             root: folder of dvc.yaml.
@@ -45,12 +43,12 @@ class Workspace:
         self._shared = SharedCache(self._server, tell)
 
     def share(self, plan: Plan) -> None:
-        """Look into the shared cache before a stage of the plan runs."""
+        """Have this build look into the shared cache before a stage runs, unless the whole plan is up to date."""
         if len(plan.cached()) < len(plan.stages):
             self._shared.look()
 
     def plan(self, targets: Sequence[str], models: Sequence[str], force: bool) -> Plan:
-        """What `targets` need; see `pipeline.orchestration.plan.stages`.
+        """Ask DVC what `targets` need.
 
         Raises:
             InputError: an unknown target or model, or a dvc.yaml that DVC refuses.
@@ -99,7 +97,7 @@ class Workspace:
         return stage_result(stage, done, tuple(reasons), time.monotonic() - begin)
 
     def ranks(self, plan: Plan) -> dict[str, float]:
-        """What should start first, by what stages took in earlier builds of this workspace."""
+        """Rank stages by what they took in earlier builds of this workspace; the highest starts first."""
         return ranks(plan, self._durations.read())
 
     def remember(self, results: Sequence[StageResult]) -> None:
@@ -107,7 +105,7 @@ class Workspace:
         self._durations.note(results)
 
     def ask(self, job: Mapping[str, Any], log: Tell) -> dict[str, Any]:
-        """Have any other job of `pipeline.orchestration.run.dvc_job` done.
+        """Have another job of `pipeline.orchestration.run.dvc_job` done, and return its answer.
 
         Raises:
             InputError: DVC refuses it.
@@ -121,7 +119,7 @@ class Workspace:
         return done.answer
 
     def finish(self) -> None:
-        """Everything that was planned is built."""
+        """Note that everything that was planned is built."""
         self._server.run({"do": "finish"}, lambda _: None)
 
     def push(self, results: Sequence[StageResult]) -> str:
@@ -148,7 +146,7 @@ class Workspace:
 
 
 def _where(stage: PlannedStage) -> dict[str, Any]:
-    """The time limit holds where the stage runs: waiting for a worker does not count."""
+    """Where a stage runs. The time limit holds there, so waiting for a worker does not count."""
     limit, pool = stage.needs.time_limit_s, stage.needs.pool
     if pool is None:
         return {"time_limit_s": limit}
@@ -157,7 +155,7 @@ def _where(stage: PlannedStage) -> dict[str, Any]:
 
 
 def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...], seconds: float) -> StageResult:
-    """What the end of a job means for its stage."""
+    """Say what the end of a job means for its stage."""
     failed = StageResult(stage.name, StageOutcome.FAILED, reasons, exit_code=ExitCode.BROKEN, seconds=seconds)
     answer = done.answer
     # DVC reports an ended stage as failed; one that was complete by then is built.
@@ -180,7 +178,7 @@ def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...],
 
 
 def _refusal(error: Mapping[str, Any]) -> BardletError:
-    """What a worker says of wrong input, or of what nobody foresaw."""
+    """The error of a job as an exception: wrong input, or something that nobody foresaw."""
     return (StageError if error["exit_code"] == ExitCode.BROKEN else InputError)(error["error"])
 
 

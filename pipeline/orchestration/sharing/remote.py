@@ -1,7 +1,7 @@
-"""A DVC remote as the shared cache of builds: what it holds, objects with their hash checked, entries of the run-cache.
+"""A DVC remote as the shared cache of builds: transfers objects with their hash checked, and run-cache entries.
 
 DVC's own functions for this hold its lock while they transfer, take the remote's word for what lies in a folder, and
-pull the whole run-cache. These ask for what one stage needs, one request an object.
+pull the whole run-cache. The functions here ask for what one stage needs, with one request an object.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
-"""What a stage has to do with the shared cache: what restores it, and what of it is sent.
+"""Finds what restores a stage in the shared cache, and sends what a stage left there; runs in a job.
 
-Runs in a worker. Asking which objects restore a stage takes DVC's lock for a moment; transferring them does not hold
-it, so that gigabytes of one stage do not stop the others. What was brought lies in the cache of this clone, where DVC
-finds it as if it had been built here.
+Asking which objects restore a stage takes DVC's lock for a moment. Transferring them does not hold it, so gigabytes of
+one stage do not stop the others. What was brought lies in the cache of this clone, where DVC finds it as if it had
+been built here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from pipeline.orchestration.dvc_inside.run_cache import Entry
 from pipeline.orchestration.sharing.remote import AbsentError, Remote, Traffic, default_remote
 from pipeline.orchestration.sharing.storage import RemoteError, describe, show_bytes
 
+# Sends one message of a job to the build.
 Say = Callable[[Mapping[str, Any]], None]
 FROM_HERE = "from the cache of this clone"
 
@@ -36,7 +37,7 @@ class Question:
 
 
 def look(_: Mapping[str, Any], __: Say) -> dict[str, Any]:
-    """Whether there is a shared cache that answers; what it answers is of no interest yet."""
+    """Find out whether there is a shared cache and whether it answers."""
     with open_repo() as repo:
         try:
             remote = default_remote(repo)
@@ -50,7 +51,7 @@ def look(_: Mapping[str, Any], __: Say) -> dict[str, Any]:
 def fetch(repo: Any, question: Question, say: Say) -> str | None:
     """Fetch what restores a stage; returns where it came from, in words, None if the stage has to be built.
 
-    Whatever goes wrong here is said and no error: the stage can be built.
+    Trouble is said and raises nothing, because the stage can still be built.
     """
     try:
         remote = default_remote(repo)
@@ -64,9 +65,9 @@ def fetch(repo: Any, question: Question, say: Say) -> str | None:
 
 
 def ask(repo: Any, stage: Any) -> Question | None:
-    """What would restore a stage that has to run; None where nothing could. Call it with the repository locked."""
+    """Say what would restore a stage that has to run; None where nothing could. Call it with the repository locked."""
     if not stage.cmd or stage.frozen:
-        # Data that somebody added: it is there or it is not.
+        # Somebody added this data with `dvc add`, so there is nothing that could build it.
         return Question(recorded=_outputs(stage.outs)) if all(out.hash_info for out in stage.outs) else None
     if stage.always_changed or stage.is_callback or not all(dep.exists for dep in stage.deps):
         return None
@@ -197,7 +198,7 @@ def _sending(repo: Any, stage: Any) -> _Sending:
     tops = _objects(_outputs(cached))
     cache = repo.cache.local
     if tops is None or set(tops) - set(cache.oids_exist(list(tops))):
-        # What was never needed here came from there, or is lost: nothing to send.
+        # An output that this clone lacks was never needed here, or is lost. There is nothing to send.
         return _Sending(frozenset())
     oids = _with_contents(repo, tops)
     here = set(cache.oids_exist(list(oids)))

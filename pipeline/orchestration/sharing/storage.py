@@ -1,4 +1,4 @@
-"""The storage behind a DVC remote: opened so that it cannot hold a build up for long, its errors in one line."""
+"""Opens the storage behind a DVC remote so that it cannot hold a build up for long; says its errors in one line."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class RemoteError(Exception):
 
 
 def preload() -> None:
-    """Import what the default remote needs before workers are forked: S3 takes most of a second."""
+    """Import what the default remote needs before jobs are forked; S3 takes most of a second."""
     with suppress(Exception):
         for name in _S3_MODULES if default_remote_address().startswith("s3://") else ():
             import_module(name)
@@ -41,12 +41,12 @@ def open_storage(config: Mapping[str, Any], name: str) -> tuple[Any, str, dict[s
 
 
 def show_bytes(count: int) -> str:
-    """A size as a person reads it."""
+    """Write a number of bytes as a person reads it."""
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def describe(error: BaseException) -> str:
-    """An error of a storage library in one line."""
+    """Say an error of a storage library in one line."""
     if isinstance(error, PermissionError):
         return f"it refuses us: {error.strerror or error}"
     text = " ".join(str(error).split())
@@ -55,7 +55,7 @@ def describe(error: BaseException) -> str:
 
 @contextmanager
 def trouble(where: str) -> Iterator[None]:
-    """Whatever goes wrong with the storage at `where` becomes a RemoteError."""
+    """Turn every error of the storage at `where` into a RemoteError."""
     try:
         yield
     except RemoteError:
