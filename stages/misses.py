@@ -4,7 +4,6 @@ What is said here decides no output: the gate says it again and judges. So the s
 gate's rules in dvc.yaml, and an edit of the rules trains nothing anew.
 """
 
-
 from pipeline.gate import certain
 from pipeline.gate.certain import Foreseen
 from pipeline.layout import Engine
