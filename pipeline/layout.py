@@ -1,7 +1,7 @@
 """Where every artifact lies: the only module that knows file names.
 
 data/<model>/                     train.jsonl validation.jsonl heldout.jsonl retrieval.jsonl report.json
-artifacts/<model>/teacher/        weights, tokenizer, embeddings of the training texts, report.json
+artifacts/<model>/teacher/        checkpoint/, tokenizer, what it says of the training data, report.json
 artifacts/<model>/student/        config.json model.safetensors tokenizer.json report.json
 artifacts/<model>/pruned/         the same
 artifacts/<model>/quantized/      the same, and calibration.safetensors
@@ -61,7 +61,12 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 PREPROCESSING = "preprocessing.json"
+CHECKPOINT = "checkpoint"
 CALIBRATION = "calibration.safetensors"
+# Of a release.
+CARD = "README.md"
+# What is installed; a release names it among its sources.
+LOCK = "requirements.lock"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class ModelLayout:
     @property
     def teacher(self) -> Path:
         return self._base / "teacher"
+
+    @property
+    def teacher_checkpoint(self) -> Path:
+        """The teacher's own files, as they were found or trained."""
+        return self.teacher / CHECKPOINT
 
     @property
     def student(self) -> Path:

@@ -1,4 +1,4 @@
-"""Export a model to one engine: the teacher and the student in fp32, the student in int8.
+"""Export a model to one engine: the teacher as reference, and the student in every precision of its ladder.
 
 python -m stages.export docs-embed onnxruntime
 """
@@ -6,20 +6,24 @@ python -m stages.export docs-embed onnxruntime
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from pipeline import tasks, weights
-from pipeline.engines.accuracy_aware import Int8Report, quantize_within
+from pipeline import students, tasks
+from pipeline.engines.accuracy_aware import ReductionReport, quantize_within
 from pipeline.engines.exporter import Calibration, Exporter, exporter
 from pipeline.errors import InputError, IntegrityError
-from pipeline.files import new_folder, sha256, write_json
-from pipeline.layout import CALIBRATION, SUFFIX, Engine, Layout, ModelLayout, Variant
+from pipeline.files import new_folder, sha256
+from pipeline.layout import CALIBRATION, SUFFIX, Engine, ModelLayout, Variant
 from pipeline.params.blocks import ModelParams
-from pipeline.params.file import load_params
+from pipeline.records.export import Export, ExportedVariant, FileFacts, Precision
+from pipeline.runtime import session
 from pipeline.runtime.session import open_session
 from pipeline.stage import main
-from pipeline.verify.model import session_encode
+from stages import misses
+from stages.model_work import load_model
+
+Reductions = Mapping[Variant, ReductionReport]
 
 
 def run(model: str, engine: str, root: Path = Path()) -> None:
@@ -30,75 +34,84 @@ def run(model: str, engine: str, root: Path = Path()) -> None:
         IntegrityError: the student, the teacher or the calibration set is damaged.
         StageError: the converter refused a model. What was there before stays.
     """
-    layout = Layout(root)
     if engine not in list(Engine):
         raise InputError(f"unknown engine {engine!r}: choose one of {', '.join(Engine)}")
-    params = load_params(layout.params).params
-    if model not in params.models:
-        raise InputError(f"{layout.params} has no model {model!r}: choose one of {', '.join(params.models)}")
-    target = Engine(engine)
-    toolchain = params.toolchain[target.value]
-    paths = layout.model(model)
-    with new_folder(paths.export(target)) as folder:
-        report = export_variants(exporter(target), params.models[model], paths, toolchain, folder)
-        variants = describe_variants(folder, target, paths.export(target).relative_to(layout.root))
-        variants[Variant.INT8.value]["accuracy"] = report.as_json()
-        manifest = {"engine": target.value, "toolchain": dict(toolchain), "variants": variants}
-        write_json(folder / paths.export_manifest(target).name, manifest)
+    loaded, paths = load_model(model, root)
+    target, params = exporter(Engine(engine)), loaded.params.models[model]
+    toolchain = loaded.params.toolchain[target.name.value]
+    final = paths.export(target.name)
+    with new_folder(final) as folder:
+        reductions = export_variants(target, params, paths, toolchain, folder)
+        export = describe(target, params, toolchain, folder, final.relative_to(paths.root), reductions)
+        export.write(folder / paths.export_manifest(target.name).name)
+    misses.after_export(loaded, model, target.name, export)
 
 
 def export_variants(
     target: Exporter, params: ModelParams, paths: ModelLayout, toolchain: Mapping[str, str | int], folder: Path
-) -> Int8Report:
-    """Write teacher, fp32 and int8 into `folder`; a black-box teacher has no export.
+) -> Reductions:
+    """Write the teacher, fp32 and each reduced precision that the engine has into `folder`.
+
+    A teacher that is a black box has no export, and one that is only compressed is the student's own fp32.
 
     Returns:
-        What int8 loses, and the layers that were kept in float so that it loses no more.
+        What each reduced precision loses, and the layers that were kept in float so that it loses no more.
     """
-    task = tasks.task(params.task)
-    spec = task.model_spec(params)
-    files = {variant: folder / f"{variant}{SUFFIX[target.name]}" for variant in Variant}
-    teacher = task.load_teacher_module(paths.teacher)
+    serving = tasks.serving(params.task)
+    teacher = None if params.distill == "none" else serving.load_teacher(paths)
     if teacher is None:
-        print(f"{target.name}: the teacher is a black box, no teacher variant", flush=True)
+        why = "is what is compressed" if params.distill == "none" else "is a black box"
+        print(f"{target.name}: the teacher {why}, no teacher variant", flush=True)
     else:
         with _timed(target.name, Variant.TEACHER):
-            target.export(teacher, task.teacher_spec(params), files[Variant.TEACHER], toolchain=toolchain)
+            target.export(
+                teacher, serving.teacher_spec(params), _file(target, Variant.TEACHER, folder), toolchain=toolchain
+            )
     del teacher
+    spec, fp32 = serving.model_spec(params), _file(target, Variant.FP32, folder)
     with _timed(target.name, Variant.FP32):
-        target.export(weights.load_model(paths.quantized), spec, files[Variant.FP32], toolchain=toolchain)
-    with _timed(target.name, Variant.INT8):
-        report = quantize_within(
-            target,
-            files[Variant.FP32],
-            spec,
-            load_calibration(paths.quantized / CALIBRATION),
-            files[Variant.INT8],
-            loss=loss_against(target.name, files[Variant.FP32], params, paths),
-            tolerance=params.export.int8.tolerance,
-            max_float_layers=params.export.int8.max_float_layers,
-        )
-    kept = ", ".join(layer.name for layer in report.kept_float) or "no layer"
-    found = f"int8 loses {report.loss:.4g}, {report.tolerance:g} allowed; {kept} kept in float"
-    print(f"{target.name}: {found}", flush=True)
-    return report
+        target.export(students.load_model(paths.quantized), spec, fp32, toolchain=toolchain)
+    loss = loss_against(target, fp32, params, paths)
+    calibration = load_calibration(paths.quantized / CALIBRATION)
+    reductions = {}
+    for variant, step in params.export.ladder.reduced().items():
+        if variant not in target.precisions:
+            continue
+        with _timed(target.name, variant):
+            reductions[variant] = quantize_within(
+                target,
+                fp32,
+                spec,
+                calibration,
+                _file(target, variant, folder),
+                precision=variant,
+                loss=loss(variant),
+                tolerance=step.tolerance,
+                max_float_layers=step.max_float_layers,
+            )
+        print(f"{target.name}: {variant} {reductions[variant].describe()}", flush=True)
+    return reductions
 
 
-def loss_against(engine: Engine, fp32: Path, params: ModelParams, paths: ModelLayout) -> Callable[[Path], float]:
-    """How much lower another file scores than `fp32`, in the task's measure on validation data."""
-    task = tasks.task(params.task)
-
-    def score(file: Path) -> float:
-        encode = session_encode(open_session(engine.value, file), f"{engine}: score of {file.name}")
-        return task.score(encode, params, paths)
-
+def loss_against(
+    target: Exporter, fp32: Path, params: ModelParams, paths: ModelLayout
+) -> Callable[[Variant], Callable[[Path], float]]:
+    """How much lower another file scores than `fp32`, in the task's measure on validation data; by its variant."""
+    judging = tasks.judging(params.task)
     whole: list[float] = []
 
-    def loss(file: Path) -> float:
-        whole[:] = whole or [score(fp32)]
-        return whole[0] - score(file)
+    def score(file: Path, variant: Variant) -> float:
+        precision = target.precision(variant, params.export.ladder.inference(variant))
+        return judging.score(open_session(target.name.value, file, precision=precision), params, paths)
 
-    return loss
+    def of(variant: Variant) -> Callable[[Path], float]:
+        def loss(file: Path) -> float:
+            whole[:] = whole or [score(fp32, Variant.FP32)]
+            return whole[0] - score(file, variant)
+
+        return loss
+
+    return of
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -119,20 +132,43 @@ def load_calibration(path: Path) -> Calibration:
     return arrays
 
 
-def describe_variants(folder: Path, engine: Engine, final: Path) -> dict[str, Any]:
-    """What export.json says of each variant in `folder`: its path under `final`, checksums and sizes in bytes."""
+def describe(
+    target: Exporter,
+    params: ModelParams,
+    toolchain: Mapping[str, str | int],
+    folder: Path,
+    final: Path,
+    reductions: Reductions,
+) -> Export:
+    """What export.json says of the variants in `folder`, which will be called `final`."""
     variants = {}
     for variant in Variant:
-        opened = folder / f"{variant}{SUFFIX[engine]}"
+        opened = _file(target, variant, folder)
         if not opened.exists():
             continue
-        files: dict[str, dict[str, Any]] = {
-            path.name: {"sha256": sha256(path), "size_bytes": path.stat().st_size}
+        files = {
+            path.name: FileFacts(sha256=sha256(path), size_bytes=path.stat().st_size)
             for path in sorted(folder.glob(f"{variant}.*"))
         }
-        size = sum(file["size_bytes"] for file in files.values())
-        variants[variant.value] = {"path": (final / opened.name).as_posix(), "files": files, "size_bytes": size}
-    return variants
+        precision: session.Precision = target.precision(variant, params.export.ladder.inference(variant))
+        report = reductions.get(variant)
+        variants[variant] = ExportedVariant(
+            path=(final / opened.name).as_posix(),
+            files=files,
+            size_bytes=sum(file.size_bytes for file in files.values()),
+            precision=Precision(**asdict(precision)),
+            reduction=None if report is None else report.as_record(),
+        )
+    skipped = {
+        variant: f"{target.name} has no {variant}"
+        for variant in params.export.ladder.reduced()
+        if variant not in target.precisions
+    }
+    return Export(engine=target.name, toolchain=toolchain, variants=variants, skipped=skipped)
+
+
+def _file(target: Exporter, variant: Variant, folder: Path) -> Path:
+    return folder / f"{variant}{SUFFIX[target.name]}"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.runtime.session import Inputs
+from pipeline.runtime.session import Inputs, State
 
 ENGINE = "null"
 _FOREVER_S = 3600.0
@@ -24,12 +24,15 @@ class NullSession:
     def __init__(self, behaviour: str) -> None:
         self._behaviour = behaviour
 
-    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+    def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
         """Return zeros, float32 [batch, 1], or fail as the model file says."""
         if self._behaviour:
             _act(self._behaviour)
         batch = len(next(iter(inputs.values())))
         return np.zeros((batch, 1), dtype=np.float32)
+
+    def new_state(self) -> None:
+        """None: nothing is carried from call to call."""
 
 
 def open_null(path: Path) -> NullSession:

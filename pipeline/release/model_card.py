@@ -1,13 +1,13 @@
 """The model card: README.md of a release, written from what was measured."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jinja2
 
 from pipeline.files import read_json
 from pipeline.layout import REPORT, Engine, Layout, Variant
-from pipeline.params.blocks import HubSource, ModelParams, OnnxSource, PackageSource, PathSource, Weights
+from pipeline.params.blocks import ModelParams
+from pipeline.params.sources import HubSource, OnnxSource, PackageSource, PathSource, Weights
 from pipeline.records.export import KeptLayer
 from pipeline.records.results import Measurement, Results, describe_host
 from pipeline.records.verdict import Check, ModelVerdict

@@ -184,7 +184,7 @@ def _speedup(engine: Engine, speedup: SpeedUp) -> str:
         engine: speedup.over_teacher_on_same_engine,
         Engine.ONNXRUNTIME: speedup.over_teacher_on_onnxruntime,
     }
-    times = [f"{times:.0f}× as fast as the teacher in {on.full_name}" for on, times in engines.items() if times]
+    times = [f"{times:.0f} times as fast as the teacher in {on.full_name}" for on, times in engines.items() if times]
     return " · ".join(times)
 
 

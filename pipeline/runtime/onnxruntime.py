@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pipeline.runtime.errors import EngineError
-from pipeline.runtime.session import Inputs, take_input
+from pipeline.runtime.session import Inputs, Precision, State, refuse_state, take_input
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(int32)": np.dtype(np.int32),
@@ -27,15 +27,19 @@ class OnnxSession:
         self._inputs = [(node.name, _DTYPES[node.type]) for node in session.get_inputs()]
         self._outputs = [session.get_outputs()[0].name]
 
-    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+    def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
         """See `Session.run`; arrays are cast to the types that the graph declares."""
+        refuse_state(state)
         feeds = {name: take_input(inputs, name).astype(dtype, copy=False) for name, dtype in self._inputs}
         output: NDArray[np.float32] = self._session.run(self._outputs, feeds)[0]
         return output
 
+    def new_state(self) -> None:
+        """None: the graph carries nothing from call to call."""
 
-def open_model(path: Path, threads: int) -> OnnxSession:
-    """Load `path` with `threads` intra-op threads; see `open_session`."""
+
+def open_model(path: Path, threads: int, precision: Precision) -> OnnxSession:
+    """Load `path` with `threads` intra-op threads; see `open_session`. The file alone decides the precision."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

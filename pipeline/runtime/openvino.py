@@ -1,7 +1,7 @@
 """Runs OpenVINO IR (`.xml` and `.bin`) on the CPU.
 
-OpenVINO computes in bf16 by itself where the CPU has it (AMX or AVX512_BF16): faster, and differing from fp32 in
-about the third digit. That is what ships, so it is what is measured; pass `precision="f32"` to forbid it.
+OpenVINO's own defaults depend on the CPU: where it has bf16 (AMX or AVX512_BF16), a model computes in it and differs
+from fp32 in about the third digit. So every setting that decides a result is passed from the variant's `Precision`.
 """
 
 from collections import Counter
@@ -13,12 +13,16 @@ import openvino
 from numpy.typing import NDArray
 
 from pipeline.runtime.errors import EngineError
-from pipeline.runtime.session import Inputs, take_input
+from pipeline.runtime.session import Inputs, Precision, State, refuse_state, take_input
 
 # A shape that came this often is compiled for itself: without working out the shapes of every layer anew, a small
 # encoder takes 0.27 instead of 0.40 ms. It costs as long as loading does, once.
 _RUNS_BEFORE_SPECIALIZING = 16
 _MOST_SPECIALIZED = 8
+
+# Activations of weights with few bits are quantized as they come, in groups of so many: its default, where it does.
+_DYNAMIC = "int8 dynamic"
+_GROUP = 32
 
 _Shapes = tuple[tuple[int, ...], ...]
 
@@ -38,8 +42,9 @@ class OpenVinoSession:
         self._seen: Counter[_Shapes] = Counter()
         self._specialized: dict[_Shapes, openvino.InferRequest] = {}
 
-    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+    def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
         """See `Session.run`; inputs are shared with the engine, the output is a copy."""
+        refuse_state(state)
         if not self._inputs:
             self._inputs = [
                 (next((name for name in names if name in inputs), "/".join(names)), dtype)
@@ -54,6 +59,9 @@ class OpenVinoSession:
         request.wait()
         output: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
         return output
+
+    def new_state(self) -> None:
+        """None: the model carries nothing from call to call."""
 
     def _request(self, shapes: _Shapes) -> openvino.InferRequest:
         """The request compiled for these shapes, or the one for any."""
@@ -73,18 +81,26 @@ class OpenVinoSession:
         return self._specialized[shapes]
 
 
-def open_model(path: Path, threads: int, *, precision: str | None = None) -> OpenVinoSession:
+def open_model(path: Path, threads: int, precision: Precision) -> OpenVinoSession:
     """Load `path` with `threads` threads in latency mode; see `open_session`.
 
     Args:
         path: the `.xml` file; its `.bin` lies beside it.
         threads: threads of one run.
-        precision: `f32` or `bf16`; `None` leaves the choice to OpenVINO.
+        precision: what OpenVINO would otherwise choose by the CPU.
     """
-    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    if precision is not None:
-        config["INFERENCE_PRECISION_HINT"] = precision
     try:
-        return OpenVinoSession(path, config)
+        return OpenVinoSession(path, settings(threads, precision))
     except (RuntimeError, ValueError) as error:
         raise EngineError(f"openvino {openvino.__version__} cannot open {path}: {error}") from error
+
+
+def settings(threads: int, precision: Precision) -> dict[str, Any]:
+    """What a model is compiled with: `threads` in latency mode, and nothing of a result left to the CPU's defaults."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision.inference,
+        "KV_CACHE_PRECISION": "f32" if precision.cache == "none" else precision.cache,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if precision.activations == _DYNAMIC else 0,
+    }

@@ -97,8 +97,8 @@ class Release:
             float32 [len(texts), dim], rows of unit length, in the order of `texts`.
 
         Raises:
-            RuntimeInputError: the release does not encode texts, `texts` is one text and no sequence, or an element is no
-                valid text.
+            RuntimeInputError: the release does not encode texts, `texts` is one text and no sequence, or an element
+                is no valid text.
             EngineError: the engine returned a wrong shape, or NaN.
         """
         return self._embedder().encode(texts, batch, on_progress)
@@ -125,8 +125,8 @@ class Release:
             batch: images of one run.
 
         Raises:
-            RuntimeInputError: the release does not classify images, `images` is one image and no sequence, or images cannot be
-                used; all of these are named.
+            RuntimeInputError: the release does not classify images, `images` is one image and no sequence, or images
+                cannot be used; all of these are named.
             EngineError: Pillow is needed and not installed, or the engine returned a wrong shape, or NaN.
         """
         return self._classifier().classify(images, top, batch)

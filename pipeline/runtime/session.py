@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,20 @@ class Precision:
     Attributes:
         weights: `fp32`, `int8` or `int4`.
         activations: `fp32`, `int8 dynamic` (scales from each input) or `int8 static` (scales from calibration).
-        inference: the type of everything that is not quantized: `f32` or `bf16`. OpenVINO takes bf16 by itself where
-            the CPU has it.
-        cache: the type of the state that is carried from call to call, `f32` or `u8`; `none` without a state.
+        inference: the type of everything that is not quantized: `f32` or `bf16`, which OpenVINO alone has.
+        cache: the type of the state that is carried from call to call: `f32` or `u8`, which OpenVINO alone has;
+            `none` without a state.
     """
 
     weights: str = "fp32"
     activations: str = "fp32"
     inference: str = "f32"
     cache: str = "none"
+
+
+# engine -> what it can be asked to compute and to keep its state in
+_INFERENCE = {"onnxruntime": ("f32",), "openvino": ("f32", "bf16"), "tflite": ("f32",)}
+_CACHES = {"onnxruntime": ("none", "f32"), "openvino": ("none", "f32", "u8"), "tflite": ("none", "f32")}
 
 
 class State(Protocol):
@@ -61,6 +66,22 @@ class State(Protocol):
         ...
 
 
+class Positions:
+    """The counting half of a state whose buffers are addressed by position.
+
+    What lies behind `length` is never read: a model masks it, and later calls overwrite it. So rewinding only counts.
+    """
+
+    def __init__(self, length: int = 0) -> None:
+        self.length = length
+
+    def rewind(self, length: int) -> None:
+        """See `State.rewind`."""
+        if not 0 <= length <= self.length:
+            raise RuntimeInputError(f"a state of {self.length} positions cannot be rewound to {length}")
+        self.length = length
+
+
 class Session(Protocol):
     """A loaded model. PyTorch is one too: `pipeline.engines.torch_session`."""
 
@@ -70,11 +91,15 @@ class Session(Protocol):
         Args:
             inputs: arrays by input name, all with the same first axis (the batch); for text `input_ids`
                 and `attention_mask`, int32 [batch, length].
-            state: from `new_state` of this session; it is advanced in place by the positions of the call. A model
-                without a state takes none.
+            state: from `new_state` of this session; it is advanced in place by the positions of the call, which is
+                the second axis of the model's first input. A model without a state takes none.
 
         Returns:
             float32 [batch, d], owned by the caller.
+
+        Raises:
+            RuntimeInputError: an input is missing or of a wrong shape, the model needs a state and got none, or has
+                none and got one.
         """
         ...
 
@@ -83,16 +108,22 @@ class Session(Protocol):
         ...
 
 
-def open_session(engine: str, path: Path, threads: int | None = None) -> Session:
+def open_session(
+    engine: str,
+    path: Path,
+    threads: int | None = None,
+    precision: Precision = Precision(),
+) -> Session:
     """Load a model file once, ready for many runs.
 
     Args:
         engine: a key of `ENGINES`.
         path: the `.onnx`, `.xml` (its `.bin` beside it) or `.tflite` file.
         threads: threads of one run; `None` takes every core that this process may use.
+        precision: what the variant computes in, as export.json and manifest.json name it.
 
     Raises:
-        RuntimeInputError: unknown engine, missing file or a thread count below 1.
+        RuntimeInputError: unknown engine, missing file, a thread count below 1 or a precision that the engine lacks.
         EngineError: the engine's package is not installed, or the engine refuses the file.
     """
     if engine not in ENGINES:
@@ -101,13 +132,23 @@ def open_session(engine: str, path: Path, threads: int | None = None) -> Session
         raise RuntimeInputError(f"{path} is missing: {engine} has no model to open")
     if threads is not None and threads < 1:
         raise RuntimeInputError(f"threads is {threads}: at least 1 is needed")
+    _require_known(engine, path, precision)
     try:
         module = import_module(f"pipeline.runtime.{engine}")
     except ModuleNotFoundError as error:
         package = ENGINES[engine]
         raise EngineError(f"{engine} needs {error.name}, which is not installed: pip install {package}") from error
-    session: Session = module.open_model(path, threads if threads is not None else available_cores())
+    session: Session = module.open_model(path, threads if threads is not None else available_cores(), precision)
     return session
+
+
+def _require_known(engine: str, path: Path, precision: Precision) -> None:
+    for name, value, known in (
+        ("inference", precision.inference, _INFERENCE[engine]),
+        ("cache", precision.cache, _CACHES[engine]),
+    ):
+        if value not in known:
+            raise RuntimeInputError(f"{path}: {engine} has no {name} in {value!r}: it has {', '.join(known)}")
 
 
 def available_cores() -> int:
@@ -116,6 +157,30 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+_S = TypeVar("_S")
+
+
+def refuse_state(state: State | None) -> None:
+    """Raise for a state that is given to a model without one."""
+    if state is not None:
+        raise RuntimeInputError("the model carries no state, but one was given: call run(inputs)")
+
+
+def own_state(state: State | None, kind: type[_S], wanted: str) -> _S:
+    """The state that a stateful model was given, as its engine's own kind; anything else is an error.
+
+    Args:
+        state: what the caller passed.
+        kind: the class of the states that the session makes.
+        wanted: the engine, for the message.
+    """
+    if state is None:
+        raise RuntimeInputError("the model carries a state, but none was given: call run(inputs, session.new_state())")
+    if not isinstance(state, kind):
+        raise RuntimeInputError(f"the state is a {type(state).__name__}, not one of {wanted}: take session.new_state()")
+    return state
 
 
 def take_input(inputs: Inputs, name: str) -> NDArray[np.generic]:

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from pipeline.runtime.errors import EngineError, RuntimeInputError
-from pipeline.runtime.session import Inputs, take_input
+from pipeline.runtime.session import Inputs, Precision, State, refuse_state, take_input
 
 Shape = tuple[int, ...]
 
@@ -55,8 +55,9 @@ class TfliteSession:
             raise ValueError("the file has no signatures")
         self._names = tuple(self._signatures[0].inputs)
 
-    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+    def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
         """See `Session.run`; a batch that no signature has is run in pieces."""
+        refuse_state(state)
         arrays = {name: take_input(inputs, name) for name in self._names}
         shapes = tuple(array.shape for array in arrays.values())
         signature = self._chosen.get(shapes) or self._choose(shapes)
@@ -69,6 +70,9 @@ class TfliteSession:
         ]
         return np.concatenate(pieces)[:count]
 
+    def new_state(self) -> None:
+        """None: the file carries nothing from call to call."""
+
     def _choose(self, shapes: tuple[Shape, ...]) -> Signature:
         rows = dict(zip(self._names, shapes, strict=True))
         fitting = [(cost, s) for s in self._signatures if (cost := s.cost(rows)) is not None]
@@ -80,8 +84,8 @@ class TfliteSession:
         return signature
 
 
-def open_model(path: Path, threads: int) -> TfliteSession:
-    """Load `path` with `threads` threads; see `open_session`."""
+def open_model(path: Path, threads: int, precision: Precision) -> TfliteSession:
+    """Load `path` with `threads` threads; see `open_session`. The file alone decides the precision."""
     try:
         return TfliteSession(Interpreter(model_path=str(path), num_threads=threads))
     except (RuntimeError, ValueError) as error:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.students import Student
+from pipeline.students.layers.pooling import mean
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,6 @@ class TextEncoder(nn.Module):
         # The mean commutes with the linear map: pooling first costs one product a text instead of one a token.
         pooled = mean(self.features(input_ids, attention_mask), attention_mask)
         return functional.normalize(self.output(pooled), dim=-1)
-
-
-def mean(features: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean over the tokens that are no padding: `[batch, length, d]` to `[batch, d]`."""
-    weights = attention_mask.to(features.dtype).unsqueeze(1)
-    return (weights / weights.sum(dim=2, keepdim=True).clamp(min=1.0) @ features).squeeze(1)
 
 
 STUDENT = Student(TextEncoderConfig, TextEncoder)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ExitCode, InputError
-from pipeline.params.blocks import HubSource, PackageSource
 from pipeline.params.file import load_params
+from pipeline.params.sources import HubSource, PackageSource
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 MODEL = "models.docs-embed"
@@ -62,7 +62,7 @@ def the_problem(path: Path, at: str, key: str) -> str:
 
 def test_the_shipped_file_is_valid() -> None:
     params = load_params(SHIPPED).params
-    model = params.models[params.fleet[0]]
+    model = params.models["docs-embed"]
     assert isinstance(model.teacher.sources[0], PackageSource)
     assert isinstance(model.teacher.sources[1], HubSource)
     assert model.export.lengths == tuple(sorted(model.export.lengths))
@@ -72,7 +72,7 @@ def test_the_shipped_file_is_valid() -> None:
     ("key", "text"),
     [
         ("seed", "seed:"),
-        ("fleet.0", "- docs-embed"),
+        ("fleet.docs-embed", "docs-embed: sentence_embedding"),
         ("toolchain.tflite.litert-torch", "litert-torch:"),
         (f"{MODEL}.teacher.sources.1.revision", "revision:"),
         (f"{MODEL}.budgets.openvino.p95_ms", "openvino: {p95_ms"),
@@ -85,7 +85,7 @@ def test_line_names_where_a_key_is_written(key: str, text: str) -> None:
 
 def test_all_problems_are_reported_together_in_the_order_of_the_file(edited: Edit) -> None:
     path = edited(
-        ("- docs-embed", "- docs-embd"),
+        ("  docs-embed: sentence", "  docs-embd: sentence"),
         ("ffn_ratio:", "ratoi:"),
         ("layers: 2", "layers: three"),
         ("p95_ms: 10", "p95_ms: -1"),
@@ -94,7 +94,7 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(edited: Edi
     problems = problems_of(path)
     assert [problem.split(": ")[1] for problem in problems] == [
         "seed",
-        "fleet.0",
+        "fleet.docs-embd",
         f"{MODEL}.student.layers",
         f"{MODEL}.prune.ratoi",
         f"{MODEL}.budgets.tflite.p95_ms",
@@ -205,27 +205,42 @@ def test_merged_blocks_are_no_duplicates_and_keep_their_lines(edited: Edit) -> N
 
 
 def test_a_model_of_the_fleet_must_be_in_the_catalogue(edited: Edit) -> None:
-    path = edited(("- docs-embed", "- docs-embd"))
-    assert the_problem(path, "docs-embd", "fleet.0") == "'docs-embd' is not in `models`; did you mean 'docs-embed'?"
+    path = edited(("  docs-embed: sentence", "  docs-embd: sentence"))
+    message = the_problem(path, "docs-embd", "fleet.docs-embd")
+    assert message == "'docs-embd' is not in `models`; did you mean 'docs-embed'?"
 
 
 def test_a_model_stands_in_the_fleet_once(edited: Edit) -> None:
-    path = edited(("  - docs-embed", "  - docs-embed\n  - docs-embed"))
+    entry = "  docs-embed: sentence_embedding\n"
+    path = edited((entry, entry + entry))
+    first = line_of(path, entry.strip())
     [problem] = problems_of(path)
-    assert f": fleet.1: 'docs-embed' stands in line {line_of(path, '- docs-embed')} already" in problem
+    assert problem == (
+        f"params.yaml:{first + 1}: fleet.docs-embed: written twice, in line {first} and in line {first + 1}: keep one"
+    )
 
 
 @pytest.mark.parametrize("name", ["Docs", "docs_embed", "-docs", "a.b", "fleet", "raw"])
 def test_names_of_models_are_plain_and_free(edited: Edit, name: str) -> None:
-    path = edited(("  - docs-embed", f"  - {name}"), ("  docs-embed:\n", f"  {name}:\n"))
-    assert the_problem(path, f"  {name}:", f"models.{name}")
+    path = edited(("  docs-embed: sentence", f"  {name}: sentence"), ("  docs-embed:\n", f"  {name}:\n"))
+    assert [problem.split(": ")[1] for problem in problems_of(path)] == [f"models.{name}"]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
-        ("length: 32,", "length: 33,", "budgets.case.length", "is 33, which is not measured"),
-        ("case: {batch: 1", "case: {batch: 3", "budgets.case.batch", "is 3, which is not measured: use 1 or 8"),
+        (
+            "length: 32,",
+            "length: 33,",
+            "budgets.case.length",
+            "is 33, a shape that is not exported: export.lengths has 16, 32, 64, 128",
+        ),
+        (
+            "case: {batch: 1",
+            "case: {batch: 3",
+            "budgets.case.batch",
+            "is 3, a shape that is not exported: use 1 or 8 (export.batch)",
+        ),
         ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 256]", "student.max_tokens", "export.lengths goes up to 256"),
         ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 32]", "export.lengths", "has 32 more than once"),
         ("train_tokens: 64", "train_tokens: 512", "teacher.train_tokens", "but the student takes 128"),

@@ -7,11 +7,14 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.runtime.errors import EngineError, RuntimeInputError
-from pipeline.runtime.session import ENGINES, open_session
+from pipeline.runtime.openvino import settings
+from pipeline.runtime.session import ENGINES, Positions, Precision, open_session
 from tests.runtime import tiny
 
-# OpenVINO may compute in bf16, which has 8 bits of mantissa.
-ATOL = 0.02
+# The models are fp32 everywhere: what differs is the order of additions.
+ATOL = 1e-5
+# bf16 has 8 bits of mantissa.
+BF16_ATOL = 0.02
 
 
 def _inputs(batch: int, length: int) -> dict[str, NDArray[np.int32]]:
@@ -90,3 +93,50 @@ def test_a_shape_that_comes_again_and_again_keeps_its_results(engine: str, tiny_
         for _ in range(20):
             np.testing.assert_allclose(session.run(inputs), first, atol=1e-3)
     assert session.run(_inputs(1, 16)).shape == (1, first.shape[1])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_without_state_has_none_and_takes_none(engine: str, tiny_models: dict[str, Path]) -> None:
+    session = open_session(engine, tiny_models[engine], 1)
+    assert session.new_state() is None
+    with pytest.raises(RuntimeInputError, match="carries no state, but one was given"):
+        session.run(_inputs(1, 8), _State())
+
+
+class _State(Positions):
+    def copy(self) -> "_State":
+        return _State(self.length)
+
+
+def test_a_state_is_rewound_to_what_it_holds_and_no_further() -> None:
+    state = _State(8)
+    state.rewind(3)
+    assert state.length == 3
+    for length in (4, -1):
+        with pytest.raises(RuntimeInputError, match=f"a state of 3 positions cannot be rewound to {length}"):
+            state.rewind(length)
+
+
+def test_openvino_is_told_everything_that_it_would_choose_by_the_cpu() -> None:
+    exact, reduced = (
+        settings(2, precision) for precision in (Precision(), Precision("int8", "int8 dynamic", "bf16", "u8"))
+    )
+    assert exact["INFERENCE_NUM_THREADS"] == 2
+    keys = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
+    assert [exact[key] for key in keys] == ["f32", "f32", 0]
+    assert [reduced[key] for key in keys] == ["bf16", "u8", 32]
+
+
+def test_openvino_computes_bf16_where_the_variant_says_so(tiny_models: dict[str, Path]) -> None:
+    session = open_session("openvino", tiny_models["openvino"], 1, Precision(inference="bf16"))
+    inputs = _inputs(4, 8)
+    wanted = tiny.expected(tiny.word_vectors(), inputs["input_ids"], inputs["attention_mask"])
+    np.testing.assert_allclose(session.run(inputs), wanted, atol=BF16_ATOL)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "tflite"])
+def test_a_precision_that_an_engine_lacks_is_refused(engine: str, tiny_models: dict[str, Path]) -> None:
+    with pytest.raises(RuntimeInputError, match=f"{engine} has no inference in 'bf16': it has f32"):
+        open_session(engine, tiny_models[engine], 1, Precision(inference="bf16"))
+    with pytest.raises(RuntimeInputError, match=f"{engine} has no cache in 'u8': it has none, f32"):
+        open_session(engine, tiny_models[engine], 1, Precision(cache="u8"))

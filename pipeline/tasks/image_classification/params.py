@@ -1,4 +1,4 @@
-"""The blocks of blocks.yaml of a model with `task: image_classification`."""
+"""The blocks of params.yaml of a model with `task: image_classification`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,26 +8,25 @@ from pydantic import Field, model_validator
 
 from pipeline.layout import Variant
 from pipeline.params import blocks
-from pipeline.params.blocks import (
+from pipeline.params.blocks import TrainingParams
+from pipeline.params.choices import BY_SOURCE
+from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.sources import FromHub, FromOnnx, FromPath, FromSavedModel, Weights
+from pipeline.params.values import (
     Block,
     Fraction,
-    HubSource,
     NonNegativeFloat,
-    NoStep,
-    OnnxSource,
-    PathSource,
+    OrAbsent,
+    OrNone,
     PositiveFloat,
     PositiveInt,
     QualityBudget,
-    SavedModelSource,
     Sha256,
-    Weights,
+    Share,
 )
-from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
-Source = PathSource | HubSource | SavedModelSource | OnnxSource
-Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Source = Annotated[FromPath | FromHub | FromSavedModel | FromOnnx, BY_SOURCE]
 Option = int | float | bool | str
 
 _STUDENTS = Path(__file__).parents[2] / "students"
@@ -92,14 +91,9 @@ class DesignParams(Block):
         return self
 
 
-class TrainParams(DesignParams):
+class TrainParams(DesignParams, TrainingParams):
     """A teacher that is trained from scratch on the labels."""
 
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_fraction: Fraction
-    weight_decay: NonNegativeFloat
     label_smoothing: Fraction
 
 
@@ -121,14 +115,9 @@ class TeacherParams(Block):
         return self
 
 
-class DistillParams(Block):
+class DistillParams(TrainingParams):
     """Knowledge distillation; see pipeline.compress.logits for the losses."""
 
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_fraction: Fraction
-    weight_decay: NonNegativeFloat
     temperature: PositiveFloat
     teacher_weight: Fraction
     label_smoothing: Fraction
@@ -193,10 +182,10 @@ class ModelParams(blocks.ModelParams):
     task: Literal["image_classification"]
     data: DataParams
     teacher: TeacherParams
-    student: DesignParams | None = None
-    distill: DistillParams | NoStep
-    prune: PruneParams | NoStep
-    quantize: QuantizeParams | NoStep
+    student: OrAbsent[DesignParams] = None
+    distill: OrNone[DistillParams]
+    prune: OrNone[PruneParams]
+    quantize: OrNone[QuantizeParams]
     budgets: Budgets
 
     def pinned_teacher(self) -> Weights | None:

@@ -1,31 +1,32 @@
-"""The blocks of blocks.yaml of a model with `task: sentence_embedding`."""
+"""The blocks of params.yaml of a model with `task: sentence_embedding`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.layout import CONFIG, TOKENIZER, Variant
 from pipeline.params import blocks
-from pipeline.params.blocks import (
+from pipeline.params.blocks import TrainingParams
+from pipeline.params.choices import BY_SOURCE
+from pipeline.params.model_checks import judged_cases
+from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.sources import FromHub, FromPackage, FromPath, FromSavedModel, Weights
+from pipeline.params.values import (
     Block,
-    Fraction,
-    HubSource,
     NonNegativeFloat,
     NonNegativeInt,
     NoStep,
-    PackageSource,
-    PathSource,
+    OrAbsent,
+    OrNone,
     PositiveFloat,
     PositiveInt,
     QualityBudget,
-    SavedModelSource,
-    Weights,
+    Share,
 )
-from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
-Source = PackageSource | PathSource | HubSource | SavedModelSource
+Source = Annotated[FromPackage | FromPath | FromHub | FromSavedModel, BY_SOURCE]
 
 
 class DataParams(Block):
@@ -36,15 +37,19 @@ class DataParams(Block):
     validation_texts: PositiveInt
     heldout_texts: PositiveInt
     retrieval_pairs: NonNegativeInt
-    holdout_fraction: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+    holdout_fraction: Share
 
 
 class TeacherParams(Weights):
-    """The teacher: where its weights come from, and how it reads."""
+    """The teacher: where its weights come from, and how it reads.
+
+    Attributes:
+        train_tokens: where training texts are cut; `none` where nothing is trained, and then it reads none of them.
+    """
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     max_tokens: PositiveInt
-    train_tokens: PositiveInt
+    train_tokens: PositiveInt | NoStep
     batch_tokens: PositiveInt
 
 
@@ -66,14 +71,9 @@ class StudentParams(Block):
         return self
 
 
-class DistillParams(Block):
+class DistillParams(TrainingParams):
     """Knowledge distillation; see pipeline.compress.embeddings.distill for the loss."""
 
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_fraction: Fraction
-    weight_decay: NonNegativeFloat
     similarity_weight: NonNegativeFloat
     temperature: PositiveFloat
 
@@ -168,10 +168,10 @@ class ModelParams(blocks.ModelParams):
     task: Literal["sentence_embedding"]
     data: DataParams
     teacher: TeacherParams
-    student: StudentParams | None = None
-    distill: DistillParams | NoStep
-    prune: PruneParams | NoStep
-    quantize: QuantizeParams | NoStep
+    student: OrAbsent[StudentParams] = None
+    distill: OrNone[DistillParams]
+    prune: OrNone[PruneParams]
+    quantize: OrNone[QuantizeParams]
     export: ExportParams
     budgets: Budgets
 
@@ -197,25 +197,36 @@ class ModelParams(blocks.ModelParams):
 
 
 def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
-    written = document.get((*model, "export", "lengths"), list)
-    lengths = [length for length in written or [] if isinstance(length, int) and not isinstance(length, bool)]
+    path = (*model, "export", "lengths")
+    lengths = [
+        length for length in document.get(path, list) or [] if isinstance(length, int) and not isinstance(length, bool)
+    ]
     if twice := sorted({length for length in lengths if lengths.count(length) > 1}):
-        message = f"has {', '.join(map(str, twice))} more than once: keep one"
-        yield document.problem((*model, "export", "lengths"), message)
-    path = (*model, "budgets", "case", "length")
-    length = document.get(path, int)
-    if length is not None and written is not None and length not in written:
-        allowed = ", ".join(map(str, written)) or "none"
-        yield document.problem(path, f"is {length}, which is not measured: export.lengths has {allowed}")
-    path = (*model, "student", "max_tokens")
-    most = document.get(path, int)
-    if most is None:
-        return
-    if lengths and most < max(lengths):
-        message = f"is {most}, but export.lengths goes up to {max(lengths)}: raise it, or drop the longer lengths"
-        yield document.problem(path, message)
+        yield document.problem(path, f"has {', '.join(map(str, twice))} more than once: keep one")
+    if lengths:
+        yield from _case_lengths(document, model, lengths)
+        yield from _readable(document, model, max(lengths))
     path = (*model, "teacher", "train_tokens")
-    distilled = document.get(path, int)
-    if distilled is not None and distilled > most:
+    distilled, most = document.get(path, int), document.get((*model, "student", "max_tokens"), int)
+    if distilled is not None and most is not None and distilled > most:
         message = f"is {distilled}, but the student takes {most} (student.max_tokens): lower it to that"
+        yield document.problem(path, message)
+
+
+def _case_lengths(document: Document, model: KeyPath, lengths: Sequence[int]) -> Iterator[Problem]:
+    for case in judged_cases(document, model):
+        length = document.get((*case, "length"), int)
+        if length is not None and length not in lengths:
+            allowed = ", ".join(map(str, lengths))
+            message = f"is {length}, a shape that is not exported: export.lengths has {allowed}"
+            yield document.problem((*case, "length"), message)
+
+
+def _readable(document: Document, model: KeyPath, longest: int) -> Iterator[Problem]:
+    """The longest export against what the model can take; the teacher is the model where nothing is distilled."""
+    has_student = document.get((*model, "student"), dict) is not None
+    path = (*model, "student" if has_student else "teacher", "max_tokens")
+    most = document.get(path, int)
+    if most is not None and most < longest:
+        message = f"is {most}, but export.lengths goes up to {longest}: raise it, or drop the longer lengths"
         yield document.problem(path, message)

@@ -11,9 +11,8 @@ from pipeline.compress.channels.prune import least_macs_ratio, measure_sensitivi
 from pipeline.compress.channels.widths import MacsModel, choose
 from pipeline.cost import count_macs, count_params
 from pipeline.errors import InputError, StageError
-from pipeline.students import find
+from pipeline.students import find, load_model, save_model
 from pipeline.students.layers.images import ImageConfig
-from pipeline.weights import load_model, save_model
 
 _IMAGES = ImageConfig(10, 1, 32, 32, (0.3,), (0.4,))
 _STUDENTS = {
