@@ -17,6 +17,10 @@ class ExitCode(IntEnum):
     BROKEN = 5
 
 
+# Ctrl-C, as shells say it: nothing failed.
+INTERRUPTED = 130
+
+
 class BardletError(Exception):
     """A failure that a person can act on; the message is shown without a traceback."""
 

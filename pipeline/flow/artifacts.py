@@ -1,4 +1,4 @@
-"""What the page of a flow run shows of its result, as Prefect's artifacts."""
+"""Adds the result of a build to the page of its flow run, as Prefect's artifacts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -57,9 +57,9 @@ def locate(error: ErrorDetails, tree: Any) -> KeyPath:
 
 def _is_known(error: ErrorDetails, path: KeyPath, known: set[str]) -> bool:
     """Whether a check has reported this: the same key or, where blocks contradict each other, some key below."""
-    if isinstance(error.get("ctx", {}).get("error"), ContradictionError):
-        return any(other.startswith(f"{dotted(path)}.") for other in known)
-    return dotted(path) in known
+    key = dotted(path)
+    contradicts = isinstance(error.get("ctx", {}).get("error"), ContradictionError)
+    return key in known or (contradicts and any(other.startswith(f"{key}.") for other in known))
 
 
 def _unknown(path: KeyPath, document: Document, missing: dict[KeyPath, Problem]) -> Problem:
@@ -112,7 +112,7 @@ def _source(item: Any, kinds: Sequence[str]) -> str:
     """What is wrong with an entry of a teacher's sources that is of none of the `kinds` that its task takes."""
     if not isinstance(item, dict):
         return f"{_is(item)}; expected one of the keys {', '.join(kinds)}, as in `- {kinds[0]}: NAME`"
-    if len(given := [key for key in kinds if key in item]) > 1:
+    if len(given := [key for key in choices.SOURCE_KEYS if key in item]) > 1:
         return f"has {' and '.join(given)}; one of them decides where the weights lie: make two entries"
     guess = next((f"; did you mean '{near}' for '{key}'?" for key in item if (near := nearest(key, kinds))), "")
     return f"has none of the keys that decide where the weights lie: {', '.join(kinds)}{guess}"

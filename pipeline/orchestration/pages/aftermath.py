@@ -1,4 +1,4 @@
-"""What follows a build: its verdict is read, kept for the history, and told to whom it concerns."""
+"""Concludes a build: reads its verdict, keeps it for the history, and tells whom it concerns."""
 
 import subprocess
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 
-from pipeline.errors import BardletError, IntegrityError
+from pipeline.errors import INTERRUPTED, BardletError, IntegrityError
 from pipeline.layout import Layout
 from pipeline.orchestration.pages.notify import message, notify
 from pipeline.orchestration.plan.schedule import GOOD, StageResult
-from pipeline.orchestration.plan.summary import INTERRUPTED, exit_code, summarize
+from pipeline.orchestration.plan.summary import exit_code, summarize
 from pipeline.records import history
 from pipeline.records.verdict import Outcome, Verdict
 
@@ -42,7 +42,7 @@ class Ending:
 def conclude(
     layout: Layout, results: Sequence[StageResult], problem: BardletError | None, seconds: float, keep: bool
 ) -> Ending:
-    """Say how a build ended, and tell BARDLET_NOTIFY of what a person has to look at.
+    """Say how a build ended, and tell BARDLET_NOTIFY what a person has to look at.
 
     Args:
         layout: of the workspace.

@@ -1,10 +1,10 @@
-"""What a run's page shows of its result: tables of figures against budgets, and the verdict as markdown."""
+"""Makes what the page of a run shows: tables of figures against budgets, and the verdict as markdown."""
 
 from collections.abc import Sequence
 from urllib.parse import quote
 
 from pipeline.layout import Layout
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from pipeline.records.verdict import Check, CheckKind, Verdict
 
 # The table that a check stands in.
@@ -41,7 +41,7 @@ def _row(model: str, check: Check) -> dict[str, str]:
 
 
 def stage_rows(results: Sequence[StageResult]) -> list[dict[str, str]]:
-    """What was not up to date: how it ended, how long it took, and why it ran."""
+    """A row for each stage that was not up to date: how it ended, how long it took, and why it ran."""
     return [
         {
             "stage": result.name,
@@ -50,7 +50,7 @@ def stage_rows(results: Sequence[StageResult]) -> list[dict[str, str]]:
             "why": result.message or "; ".join(result.reasons),
         }
         for result in results
-        if result.outcome is not Outcome.CACHED
+        if result.outcome is not StageOutcome.CACHED
     ]
 
 

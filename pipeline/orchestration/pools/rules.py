@@ -1,4 +1,4 @@
-"""What must hold before a build that needs other machines begins."""
+"""Checks what must hold before a build that needs other machines begins."""
 
 from pipeline.errors import InputError
 from pipeline.orchestration.plan.stages import Plan, PlannedStage
@@ -17,8 +17,8 @@ def require(plan: Plan, lasting_server: bool) -> None:
 
     Args:
         plan: of the build.
-        lasting_server: workers can reach the Prefect server that the build reports to; one that the build starts for
-            itself they cannot.
+        lasting_server: workers can reach the Prefect server that the build reports to. They cannot reach one that
+            the build starts for itself.
 
     Raises:
         InputError: no such server, or changes that are not committed, so that no worker would see them.

@@ -10,6 +10,7 @@ from pipeline.layout import Variant
 from pipeline.params import blocks
 from pipeline.params.blocks import TrainingParams
 from pipeline.params.choices import BY_SOURCE
+from pipeline.params.model_checks import trained_without_distill
 from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.sources import FromHub, FromOnnx, FromPath, FromSavedModel, Weights
 from pipeline.params.values import (
@@ -207,7 +208,11 @@ class ModelParams(blocks.ModelParams):
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
-        """Fractions that leave nothing to train on."""
+        """Fractions that leave nothing to train on, and training without its recipe."""
+        for step, why in trained_without_distill(document, model):
+            epochs = (*model, step, "epochs")
+            if document.get(epochs, (int, float)):
+                yield document.problem(epochs, f"{why}: write `epochs: 0`, or `{step}: none`")
         path = (*model, "data", "heldout_fraction")
         parts = [document.get((*model, "data", f"{name}_fraction"), (int, float)) for name in ("validation", "heldout")]
         if all(part is not None for part in parts) and sum(parts) >= 1:

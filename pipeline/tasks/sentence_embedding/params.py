@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from pipeline.layout import CONFIG, TOKENIZER, Variant
 from pipeline.params import blocks
 from pipeline.params.blocks import TrainingParams
+from pipeline.params.case_checks import judged_cases
 from pipeline.params.choices import BY_SOURCE
-from pipeline.params.model_checks import judged_cases
+from pipeline.params.model_checks import trained_without_distill
 from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.sources import FromHub, FromPackage, FromPath, FromSavedModel, Weights
 from pipeline.params.values import (
@@ -188,8 +189,10 @@ class ModelParams(blocks.ModelParams):
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
-        """Lengths that contradict each other, and recall without pairs."""
+        """Lengths that contradict each other, steps without their recipe, and recall without pairs."""
         yield from _lengths(document, model)
+        for step, why in trained_without_distill(document, model):
+            yield document.problem((*model, step), f"{why}: write `{step}: none`")
         path = (*model, "budgets", "quality", "recall_at_1_kept")
         kept = document.get(path, (int, float))
         if kept is not None and document.get((*model, "data", "retrieval_pairs"), int) == 0:
@@ -208,6 +211,8 @@ def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
         yield from _readable(document, model, max(lengths))
     path = (*model, "teacher", "train_tokens")
     distilled, most = document.get(path, int), document.get((*model, "student", "max_tokens"), int)
+    if document.get(path, str) == "none" and document.get((*model, "distill"), dict) is not None:
+        yield document.problem(path, "is none, but `distill` trains on texts: write how many tokens of each it reads")
     if distilled is not None and most is not None and distilled > most:
         message = f"is {distilled}, but the student takes {most} (student.max_tokens): lower it to that"
         yield document.problem(path, message)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from pipeline.layout import Layout
 from pipeline.orchestration.pages.run_page import links, markdown, stage_rows, tables
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from tests.report import made_up
 
 
@@ -50,9 +50,9 @@ def test_links_lead_to_what_is_there_and_are_paths_where_nobody_serves_them(tmp_
 
 def test_stages_that_ran_say_why() -> None:
     results = [
-        StageResult("a", Outcome.CACHED),
-        StageResult("b", Outcome.BUILT, ("params.yaml: b.epochs 4 → 6",), seconds=1.23),
-        StageResult("c", Outcome.FAILED, ("never built",), "exited with 3", 3, 0.5),
+        StageResult("a", StageOutcome.CACHED),
+        StageResult("b", StageOutcome.BUILT, ("params.yaml: b.epochs 4 → 6",), seconds=1.23),
+        StageResult("c", StageOutcome.FAILED, ("never built",), "exited with 3", 3, 0.5),
     ]
     assert stage_rows(results) == [
         {"stage": "b", "outcome": "built", "seconds": "1.2", "why": "params.yaml: b.epochs 4 → 6"},
