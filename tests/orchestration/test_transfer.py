@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.orchestration.dvc_inside import graph, run_cache
 from pipeline.orchestration.dvc_inside.repository import locked_repo
-from pipeline.orchestration.pools.transfer import Carrier, inputs, place, read_files, write_files
+from pipeline.orchestration.pools.transfer import Carrier, check_out, inputs, read_files, write_files
 from tests.orchestration import graphs
 
 FOLDER = """  folder:
@@ -76,7 +76,7 @@ def test_a_folder_comes_back_whole(root: Path, opened: Callable[[], Any], remote
     repo = opened()
     out = only_out(repo, "folder")
     Carrier(repo).bring(out)
-    place(out)
+    check_out(out)
     assert (root / "out/one").read_text() + (root / "out/deep/two").read_text() == "1\n2\n"
 
 
@@ -96,7 +96,7 @@ def test_of_a_folder_only_what_a_stage_reads_is_sent_and_placed(
     carrier = Carrier(repo)
     for out, part in inputs(repo, graph.find_stage(repo, "reader")):
         carrier.bring(out, part)
-        place(out, part)
+        check_out(out, part)
     assert (root / "out/deep/two").read_text() == "2\n"
     assert (root / "a.txt").exists()
     assert not (root / "out/one").exists()
