@@ -19,8 +19,8 @@ from pipeline.orchestration.plan.schedule import StageOutcome
 from pipeline.orchestration.pools import git
 from pipeline.orchestration.pools.transfer import (
     Carrier,
+    check_out,
     inputs,
-    place,
     read_files,
     relative,
     write_files,
@@ -162,7 +162,7 @@ def _place_outputs(repo: Any, carrier: Carrier, stage: Any, answer: Mapping[str,
     for out in stage.outs:
         if out.use_cache:
             carrier.bring(out)
-            place(out)
+            check_out(out)
     # A worker may write the outputs of its stage and nothing else.
     own = {relative(repo, out.fs_path) for out in stage.outs if not out.use_cache}
     write_files(Path(repo.root_dir), {name: file for name, file in answer["files"].items() if name in own})
@@ -178,7 +178,7 @@ def take_inputs(repo: Any, name: str, files: Mapping[str, Any]) -> None:
     for out, part in inputs(repo, graph.find_stage(repo, name)):
         if out.use_cache:
             carrier.bring(out, part)
-            place(out, part)
+            check_out(out, part)
     write_files(Path(repo.root_dir), files)
 
 
