@@ -3,14 +3,31 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.records.step import Gain, StepReport
+
 _TIMED_RUNS = 30
+
+
+class Cost(NamedTuple):
+    """What pruning lowers: the number of parameters, and the multiply-accumulates of one call."""
+
+    params: int
+    macs: int
+
+    def __str__(self) -> str:
+        return f"{self.params:,} parameters and {self.macs:,} multiply-accumulates"
+
+
+def count(model: nn.Module, inputs: Mapping[str, Tensor]) -> Cost:
+    """`count_params` and `count_macs` of one call on `inputs`."""
+    return Cost(count_params(model), count_macs(model, inputs))
 
 
 def count_params(model: nn.Module) -> int:
@@ -35,25 +52,25 @@ def describe_size(model: nn.Module | None, weights: Path, inputs: Mapping[str, T
 
 
 def gains(
-    before: nn.Module, after: nn.Module, old: Mapping[str, Any], new: Mapping[str, Any], inputs: Mapping[str, Tensor]
+    before: nn.Module, after: nn.Module, old: StepReport, new: StepReport, inputs: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """What pruning gained: `gains` by measure (before, after, their ratio), and `warnings` of those that did not fall.
+    """What pruning gained, as the fields `gains` and `warnings` of a step's report have it.
 
     Args:
         before: the student as it was.
         after: the pruned one.
-        old: `describe_size` of `before`.
-        new: the same of `after`.
+        old: the report of `before`.
+        new: the report of `after`.
         inputs: to time both in PyTorch with.
     """
     timed = latency_ms({"before": before, "after": after}, inputs)
-    pairs: dict[str, tuple[float, float]] = {key: (old[key], new[key]) for key in ("params", "macs", "size_bytes")}
+    pairs = {key: (float(getattr(old, key)), float(getattr(new, key))) for key in ("params", "macs", "size_bytes")}
     pairs["torch_latency_p50_ms"] = (timed["before"], timed["after"])
     return {
-        "gains": {name: {"before": a, "after": b, "ratio": b / a} for name, (a, b) in pairs.items()},
-        "warnings": [
+        "gains": {name: Gain(before=a, after=b, ratio=b / a) for name, (a, b) in pairs.items()},
+        "warnings": tuple(
             f"pruning did not lower {name}: {a:.6g} before, {b:.6g} after" for name, (a, b) in pairs.items() if b >= a
-        ],
+        ),
     }
 
 

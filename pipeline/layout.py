@@ -1,14 +1,13 @@
 """Where every artifact lies: the only module that knows file names.
 
 data/<model>/                     train.jsonl validation.jsonl heldout.jsonl retrieval.jsonl report.json
-artifacts/<model>/teacher/        weights, tokenizer, embeddings of the training texts, report.json
+artifacts/<model>/teacher/        checkpoint/, tokenizer, what it says of the training data, report.json
 artifacts/<model>/student/        config.json model.safetensors tokenizer.json report.json
 artifacts/<model>/pruned/         the same
 artifacts/<model>/quantized/      the same, and calibration.safetensors
 artifacts/<model>/export/<engine>/<variant>.{onnx,xml+bin,tflite}  and export.json
-artifacts/<model>/verify.json     every variant against its source
 artifacts/<model>/release/        the bundle
-artifacts/fleet/<model>/          what the benchmark needs to know: variants.json, inputs.safetensors
+artifacts/fleet/<model>/          verify.json: every variant against its source; inputs.safetensors of the benchmark
 artifacts/host.json               fingerprint of the machine
 artifacts/benchmark/              results.json, metrics.json, samples/
 artifacts/gate/verdict.json       on the whole fleet; models/<model>.json says the same of one model
@@ -27,6 +26,11 @@ class Engine(StrEnum):
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
     TFLITE = "tflite"
+
+    @property
+    def full_name(self) -> str:
+        """What people call it."""
+        return {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "TensorFlow Lite"}[self.value]
 
 
 class Variant(StrEnum):
@@ -57,7 +61,12 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 PREPROCESSING = "preprocessing.json"
+CHECKPOINT = "checkpoint"
 CALIBRATION = "calibration.safetensors"
+# Of a release.
+CARD = "README.md"
+# What is installed; a release names it among its sources.
+LOCK = "requirements.lock"
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,11 @@ class ModelLayout:
     @property
     def teacher(self) -> Path:
         return self._base / "teacher"
+
+    @property
+    def teacher_checkpoint(self) -> Path:
+        """The teacher's own files, as they were found or trained."""
+        return self.teacher / CHECKPOINT
 
     @property
     def student(self) -> Path:
@@ -105,10 +119,6 @@ class ModelLayout:
         return self.export(engine) / f"{variant}{SUFFIX[engine]}"
 
     @property
-    def verify(self) -> Path:
-        return self._base / "verify.json"
-
-    @property
     def metrics(self) -> Path:
         return self._base / "metrics.json"
 
@@ -117,8 +127,8 @@ class ModelLayout:
         return self.root / "artifacts" / "fleet" / self.model
 
     @property
-    def fleet_variants(self) -> Path:
-        return self.fleet_entry / "variants.json"
+    def verification(self) -> Path:
+        return self.fleet_entry / "verify.json"
 
     @property
     def fleet_inputs(self) -> Path:

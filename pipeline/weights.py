@@ -1,8 +1,8 @@
-"""Weights and arrays in files: students with their config, and tensors that must be exactly what a model needs."""
+"""Tensors in files, and loading weights that must be exactly what a model needs: every tensor, its shape, no NaN."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,54 +12,14 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline import files, students
-from pipeline.errors import InputError, IntegrityError
-from pipeline.layout import CONFIG, WEIGHTS
-from pipeline.students import Config
+from pipeline.errors import IntegrityError, listed
 
-Model = TypeVar("Model", bound=nn.Module)
 _SHOWN = 8
 
 
-def save_model(model: nn.Module, folder: Path) -> None:
-    """Write a student's config and weights into an existing folder; a module's `config` is of `pipeline.students`."""
-    config: Config = model.config  # type: ignore[assignment]
-    files.write_json(folder / CONFIG, config.as_json())
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
-
-
-@overload
-def load_model(folder: Path) -> nn.Module: ...
-
-
-@overload
-def load_model(folder: Path, kind: type[Model]) -> Model: ...
-
-
-def load_model(folder: Path, kind: type[nn.Module] = nn.Module) -> nn.Module:
-    """Load a student, pruned or not, in evaluation mode.
-
-    Args:
-        folder: with what `save_model` wrote.
-        kind: the student that it must be.
-
-    Raises:
-        IntegrityError: a file is missing or damaged, it is another student, or the weights do not fit the config;
-            tensors are named.
-    """
-    config = files.read_json(folder / CONFIG)
-    # Initial weights that are replaced at once must not move the caller's random numbers.
-    with torch.random.fork_rng(devices=[]):
-        try:
-            model = students.build(config)
-        except (TypeError, KeyError, ValueError, InputError) as error:
-            raise IntegrityError(
-                f"{folder / CONFIG} is no configuration of a student ({error}): run `dvc repro`"
-            ) from error
-    if not isinstance(model, kind):
-        raise IntegrityError(f"{folder} holds a {type(model).__name__}, not a {kind.__name__}: run `dvc repro`")
-    load_strictly(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
-    return model.eval()
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write PyTorch tensors as safetensors."""
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
 def save_tensors(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
@@ -100,7 +60,7 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) 
     """
     problems = compare(model.state_dict(), tensors)
     if problems:
-        shown = problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+        shown = listed(problems, _SHOWN)
         raise IntegrityError(f"{where} does not fit its model:\n  " + "\n  ".join(shown))
     model.load_state_dict(dict(tensors))
 

@@ -3,19 +3,19 @@
 python -m stages.data docs-embed
 """
 
-from pipeline import stage
-from pipeline.files import new_folder
-from pipeline.layout import Layout
-from pipeline.params.file import load_params
-from pipeline.tasks import task
+from pipeline import stage, tasks
+from stages.model_work import load_model, work_of
 
 
 def run(model: str) -> None:
-    """Write data/<model>/."""
-    layout = Layout()
-    params = load_params(layout.params).params
-    with new_folder(layout.model(model).data) as out:
-        task(params.models[model].task).make_data(params.models[model], params.seed, layout.root, out)
+    """Write data/<model>/.
+
+    Raises:
+        InputError: params.yaml is wrong or does not have the model, or there is too little data.
+    """
+    loaded, paths = load_model(model)
+    with work_of(loaded, paths, paths.data) as work:
+        tasks.data(work.params.task).make_data(work)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Export a model to one engine: the teacher and the student in fp32, the student in int8.
+"""Export a model to one engine: the teacher as reference, and the student in every precision of its ladder.
 
 python -m stages.export docs-embed onnxruntime
 """
@@ -6,20 +6,43 @@ python -m stages.export docs-embed onnxruntime
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipeline import tasks, weights
-from pipeline.engines.accuracy_aware import Int8Report, quantize_within
-from pipeline.engines.exporter import Calibration, Exporter, exporter
+from pipeline import students, tasks
+from pipeline.engines.accuracy_aware import ReductionReport, quantize_within
+from pipeline.engines.exporter import Calibration, Exporter, NotAvailableError, exporter
+from pipeline.engines.spec import ModelSpec
 from pipeline.errors import InputError, IntegrityError
-from pipeline.files import new_folder, sha256, write_json
-from pipeline.layout import CALIBRATION, SUFFIX, Engine, Layout, ModelLayout, Variant
+from pipeline.files import new_folder, sha256
+from pipeline.layout import CALIBRATION, SUFFIX, Engine, ModelLayout, Variant
 from pipeline.params.blocks import ModelParams
-from pipeline.params.file import load_params
+from pipeline.progress import note
+from pipeline.records.export import Export, ExportedVariant, FileFacts, Precision
+from pipeline.runtime import session
 from pipeline.runtime.session import open_session
 from pipeline.stage import main
-from pipeline.verify.model import session_encode
+from stages import misses
+from stages.model_work import load_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Made:
+    """The variants that were written.
+
+    Attributes:
+        precisions: what each computes in; the teacher first where there is one, then the ladder.
+        reductions: what each reduced variant loses, and the layers that stay in float so that it loses no more.
+        skipped: reduced variants that the engine does not have, with the reason.
+    """
+
+    precisions: Mapping[Variant, session.Precision]
+    reductions: Mapping[Variant, ReductionReport]
+    skipped: Mapping[Variant, str]
 
 
 def run(model: str, engine: str, root: Path = Path()) -> None:
@@ -30,75 +53,102 @@ def run(model: str, engine: str, root: Path = Path()) -> None:
         IntegrityError: the student, the teacher or the calibration set is damaged.
         StageError: the converter refused a model. What was there before stays.
     """
-    layout = Layout(root)
     if engine not in list(Engine):
         raise InputError(f"unknown engine {engine!r}: choose one of {', '.join(Engine)}")
-    params = load_params(layout.params).params
-    if model not in params.models:
-        raise InputError(f"{layout.params} has no model {model!r}: choose one of {', '.join(params.models)}")
-    target = Engine(engine)
-    toolchain = params.toolchain[target.value]
-    paths = layout.model(model)
-    with new_folder(paths.export(target)) as folder:
-        report = export_variants(exporter(target), params.models[model], paths, toolchain, folder)
-        variants = describe_variants(folder, target, paths.export(target).relative_to(layout.root))
-        variants[Variant.INT8.value]["accuracy"] = report.as_json()
-        manifest = {"engine": target.value, "toolchain": dict(toolchain), "variants": variants}
-        write_json(folder / paths.export_manifest(target).name, manifest)
+    loaded, paths = load_model(model, root)
+    target = exporter(Engine(engine))
+    toolchain = loaded.params.toolchain[target.name.value]
+    final = paths.export(target.name)
+    with new_folder(final) as folder:
+        made = export_variants(target, loaded.params.models[model], paths, toolchain, folder)
+        export = describe(target, made, toolchain, folder, final.relative_to(paths.root))
+        export.write(folder / paths.export_manifest(target.name).name)
+    misses.after_export(loaded, model, target.name, export)
 
 
 def export_variants(
     target: Exporter, params: ModelParams, paths: ModelLayout, toolchain: Mapping[str, str | int], folder: Path
-) -> Int8Report:
-    """Write teacher, fp32 and int8 into `folder`; a black-box teacher has no export.
+) -> Made:
+    """Write the teacher, fp32 and each reduced precision that the engine has into `folder`.
 
-    Returns:
-        What int8 loses, and the layers that were kept in float so that it loses no more.
+    A teacher that is a black box has no export, and one that is only compressed is the student's own fp32.
     """
-    task = tasks.task(params.task)
-    spec = task.model_spec(params)
-    files = {variant: folder / f"{variant}{SUFFIX[target.name]}" for variant in Variant}
-    teacher = task.load_teacher_module(paths.teacher)
-    if teacher is None:
-        print(f"{target.name}: the teacher is a black box, no teacher variant", flush=True)
+    serving, ladder = tasks.serving(params.task), params.export.ladder
+    precisions: dict[Variant, session.Precision] = {}
+
+    def write(variant: Variant, source: nn.Module, spec: ModelSpec) -> None:
+        out = _file(target, variant, folder)
+        with _timed(target.name, variant):
+            target.export(source, spec, out, toolchain=toolchain)
+        precisions[variant] = target.precision_of(out, variant, spec, ladder.inference(variant))
+
+    teacher = None if params.distill == "none" else serving.load_teacher(paths)
+    if teacher is not None:
+        write(Variant.TEACHER, teacher, serving.teacher_spec(params))
     else:
-        with _timed(target.name, Variant.TEACHER):
-            target.export(teacher, task.teacher_spec(params), files[Variant.TEACHER], toolchain=toolchain)
+        why = "is what is compressed" if params.distill == "none" else "is a black box"
+        print(f"{target.name}: the teacher {why}, no teacher variant", flush=True)
     del teacher
-    with _timed(target.name, Variant.FP32):
-        target.export(weights.load_model(paths.quantized), spec, files[Variant.FP32], toolchain=toolchain)
-    with _timed(target.name, Variant.INT8):
-        report = quantize_within(
-            target,
-            files[Variant.FP32],
-            spec,
-            load_calibration(paths.quantized / CALIBRATION),
-            files[Variant.INT8],
-            loss=loss_against(target.name, files[Variant.FP32], params, paths),
-            tolerance=params.export.int8.tolerance,
-            max_float_layers=params.export.int8.max_float_layers,
-        )
+    spec = serving.model_spec(params)
+    write(Variant.FP32, students.load_model(paths.quantized), spec)
+    calibration = load_calibration(paths.quantized / CALIBRATION)
+    score = score_on(target, params, paths)
+    reductions: dict[Variant, ReductionReport] = {}
+    skipped: dict[Variant, str] = {}
+    for variant, step in ladder.reduced().items():
+        out = _file(target, variant, folder)
+        try:
+            with _timed(target.name, variant):
+                reductions[variant] = quantize_within(
+                    target,
+                    _file(target, Variant.FP32, folder),
+                    spec,
+                    calibration,
+                    out,
+                    precision=variant,
+                    loss=loss_against(_file(target, Variant.FP32, folder), variant, score),
+                    tolerance=step.tolerance,
+                    max_float_layers=step.max_float_layers,
+                )
+        except NotAvailableError as error:
+            skipped[variant] = str(error)
+            note(f"{target.name}: no {variant}: {error}")
+            continue
+        precisions[variant] = target.precision_of(out, variant, spec, ladder.inference(variant))
+        print(f"{target.name}: {describe_reduction(variant, reductions[variant])}", flush=True)
+    return Made(precisions, reductions, skipped)
+
+
+Score = Callable[[Path, Variant], float]
+
+
+def score_on(target: Exporter, params: ModelParams, paths: ModelLayout) -> Score:
+    """How a file of a variant scores in the task's measure on validation data; each file is run once."""
+    spec = tasks.serving(params.task).model_spec(params)
+    known: dict[Path, float] = {}
+
+    def score(file: Path, variant: Variant) -> float:
+        if variant is Variant.FP32 and file in known:
+            return known[file]
+        precision = target.precision_of(file, variant, spec, params.export.ladder.inference(variant))
+        opened = open_session(target.name.value, file, precision=precision)
+        value = tasks.judging(params.task).score(opened, params, paths)
+        if variant is Variant.FP32:
+            known[file] = value
+        return value
+
+    return score
+
+
+def loss_against(fp32: Path, variant: Variant, score: Score) -> Callable[[Path], float]:
+    """How much lower a file of `variant` scores than `fp32`."""
+    return lambda file: score(fp32, Variant.FP32) - score(file, variant)
+
+
+def describe_reduction(variant: Variant, report: ReductionReport) -> str:
+    """What a variant loses, in a line."""
     kept = ", ".join(layer.name for layer in report.kept_float) or "no layer"
-    found = f"int8 loses {report.loss:.4g}, {report.tolerance:g} allowed; {kept} kept in float"
-    print(f"{target.name}: {found}", flush=True)
-    return report
-
-
-def loss_against(engine: Engine, fp32: Path, params: ModelParams, paths: ModelLayout) -> Callable[[Path], float]:
-    """How much lower another file scores than `fp32`, in the task's measure on validation data."""
-    task = tasks.task(params.task)
-
-    def score(file: Path) -> float:
-        encode = session_encode(open_session(engine.value, file), f"{engine}: score of {file.name}")
-        return task.score(encode, params, paths)
-
-    whole: list[float] = []
-
-    def loss(file: Path) -> float:
-        whole[:] = whole or [score(fp32)]
-        return whole[0] - score(file)
-
-    return loss
+    return f"{variant} loses {report.loss:.4g}, {report.tolerance:g} allowed; {kept} kept in float"
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -119,20 +169,27 @@ def load_calibration(path: Path) -> Calibration:
     return arrays
 
 
-def describe_variants(folder: Path, engine: Engine, final: Path) -> dict[str, Any]:
-    """What export.json says of each variant in `folder`: its path under `final`, checksums and sizes in bytes."""
+def describe(target: Exporter, made: Made, toolchain: Mapping[str, str | int], folder: Path, final: Path) -> Export:
+    """What export.json says of the variants in `folder`, which will be called `final`."""
     variants = {}
-    for variant in Variant:
-        opened = folder / f"{variant}{SUFFIX[engine]}"
-        if not opened.exists():
-            continue
-        files: dict[str, dict[str, Any]] = {
-            path.name: {"sha256": sha256(path), "size_bytes": path.stat().st_size}
+    for variant, precision in made.precisions.items():
+        files = {
+            path.name: FileFacts(sha256=sha256(path), size_bytes=path.stat().st_size)
             for path in sorted(folder.glob(f"{variant}.*"))
         }
-        size = sum(file["size_bytes"] for file in files.values())
-        variants[variant.value] = {"path": (final / opened.name).as_posix(), "files": files, "size_bytes": size}
-    return variants
+        reduction = made.reductions.get(variant)
+        variants[variant] = ExportedVariant(
+            path=(final / _file(target, variant, folder).name).as_posix(),
+            files=files,
+            size_bytes=sum(file.size_bytes for file in files.values()),
+            precision=Precision(**asdict(precision)),
+            reduction=None if reduction is None else reduction.as_record(),
+        )
+    return Export(engine=target.name, toolchain=toolchain, variants=variants, skipped=made.skipped)
+
+
+def _file(target: Exporter, variant: Variant, folder: Path) -> Path:
+    return folder / f"{variant}{SUFFIX[target.name]}"
 
 
 @contextmanager

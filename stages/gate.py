@@ -7,9 +7,10 @@ A missed budget is not an error of this stage: `release` refuses to bundle witho
 
 from pathlib import Path
 
-from pipeline.files import new_folder, write_json
-from pipeline.gate.verdict import Verdict, judge_workspace
+from pipeline.files import new_folder
+from pipeline.gate.verdict import judge_workspace
 from pipeline.layout import Layout
+from pipeline.records.verdict import Verdict
 from pipeline.stage import main
 
 
@@ -17,18 +18,17 @@ def run(root: Path = Path()) -> Verdict:
     """Write `artifacts/gate/verdict.json` and the same for each model alone, so that releases depend on their own.
 
     Raises:
-        InputError: params.yaml is wrong, or the case of a model's budgets was not measured.
-        IntegrityError: an artifact is missing or lacks a field.
+        InputError: params.yaml is wrong, or a case of a model's budgets was not measured.
+        IntegrityError: an artifact is missing, or is not such a record.
     """
     layout = Layout(root)
     verdict = judge_workspace(layout)
-    write_json(layout.verdict, verdict.to_json())
+    verdict.write(layout.verdict)
     with new_folder(layout.model_verdicts) as folder:
         for name in verdict.models:
-            write_json(folder / layout.model(name).verdict.name, verdict.of(name).to_json())
+            verdict.of(name).write(folder / layout.model(name).verdict.name)
     for name, model in verdict.models.items():
-        ships = ", ".join(f"{engine} {variant or 'nothing'}" for engine, variant in model.chosen.items())
-        print(f"gate: {name}: {model.verdict}; ships {ships}")
+        print(f"gate: {name}: {model.verdict}; ships {model.ships()}")
         for payoff in model.payoff:
             if not payoff.pays:
                 print(f"gate: {name}: {payoff.message}")

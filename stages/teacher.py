@@ -3,22 +3,20 @@
 python -m stages.teacher docs-embed
 """
 
-from pipeline import stage
-from pipeline.files import new_folder, write_json
-from pipeline.layout import REPORT, Layout
-from pipeline.params.file import load_params
-from pipeline.tasks import task
+from pipeline import stage, tasks
+from stages.model_work import load_model, save_report, work_of
 
 
 def run(model: str) -> None:
-    """Write artifacts/<model>/teacher/."""
-    layout = Layout()
-    loaded = load_params(layout.params)
-    params, paths = loaded.params.models[model], layout.model(model)
-    where = f"{loaded.path}:{loaded.line(f'models.{model}.teacher')}: models.{model}.teacher"
-    with new_folder(paths.teacher) as out:
-        report = task(params.task).run_teacher(params, loaded.params.seed, layout.root, where, paths.data, out)
-        write_json(out / REPORT, report)
+    """Write artifacts/<model>/teacher/.
+
+    Raises:
+        InputError: params.yaml is wrong or does not have the model, or no source of the teacher serves.
+        IntegrityError: the teacher's weights do not have the pinned checksum.
+    """
+    loaded, paths = load_model(model)
+    with work_of(loaded, paths, paths.teacher) as work:
+        save_report(tasks.teacher(work.params.task).run_teacher(work), work)
 
 
 if __name__ == "__main__":

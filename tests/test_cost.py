@@ -3,9 +3,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipeline.cost import count_macs, count_params, latency_ms
+from pipeline.cost import count_macs, count_params, describe_size, latency_ms
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
-from pipeline.tasks.sentence_embedding.size import describe_size, example
+from pipeline.tasks.sentence_embedding.serving import example
 
 _VOCABULARY, _EMBEDDING, _HIDDEN, _FFN, _LENGTH, _OUTPUT = 50, 6, 8, (16, 24), 40, 10
 
@@ -52,10 +52,10 @@ def test_the_students_multiply_accumulates_are_those_of_the_formula() -> None:
 def test_the_size_of_a_model_and_of_a_black_box(tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"12345")
-    size = describe_size(_student(), weights)
+    size = describe_size(_student(), weights, example())
     assert size["size_bytes"] == 5
     assert size["params"] == count_params(_student())
-    assert describe_size(None, weights) == {"params": None, "macs": None, "size_bytes": None}
+    assert describe_size(None, weights, example()) == {"params": None, "macs": None, "size_bytes": None}
 
 
 def test_latency_gives_a_time_a_model_and_restores_the_threads() -> None:

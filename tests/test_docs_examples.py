@@ -42,7 +42,8 @@ def checkout(tmp_path: Path) -> Path:
     """The library and the stages, as a user has them."""
     for folder in ("pipeline", "stages"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("params.yaml", "requirements.lock"):
+    for name in ("params.yaml", "data/corpus.lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -70,7 +71,7 @@ def test_a_student_is_added_as_the_guide_says(checkout: Path) -> None:
             model[block].update(values)
         model.update(settings["models.digits-patches"])
         params["models"]["digits-patches"] = model
-        params["fleet"] = ["digits-patches"]
+        params["fleet"] = {"digits-patches": "image_classification"}
 
     workspace.edit_params(checkout / "params.yaml", add)
     build(checkout, "digits-patches")
@@ -84,11 +85,11 @@ def test_a_task_is_added_as_the_guide_says(checkout: Path) -> None:
 
     def add(params: Any) -> None:
         params["models"]["iris"] = settings["models.iris"]
-        params["fleet"] = ["iris"]
+        params["fleet"] = {"iris": "table_classification"}
 
     workspace.edit_params(checkout / "params.yaml", add)
     variants = build(checkout, "iris")
-    assert variants["int8"]["accuracy"]["holds"]
+    assert variants["int8"]["reduction"]["holds"]
     report = read_json(checkout / "artifacts/iris/quantized/report.json")
     assert report["quality"]["accuracy"] > 0.8
     assert report["params"] == 4 * 8 + 8 + 8 * 3 + 3

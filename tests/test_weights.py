@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import IntegrityError
+from pipeline.students import load_model, save_model
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
-from pipeline.weights import load_model, load_tensors, save_model, save_tensors
+from pipeline.weights import load_tensors, save_tensors
 
 
 def _student() -> TextEncoder:

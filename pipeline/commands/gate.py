@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.errors import BudgetError, InconclusiveError
-from pipeline.gate.checks import Check, format_number
-from pipeline.gate.statistics import Outcome
-from pipeline.gate.verdict import ModelVerdict, judge_workspace
-from pipeline.layout import Layout, Variant
+from pipeline.gate.verdict import judge_workspace
+from pipeline.layout import Layout
+from pipeline.records.verdict import Check, CheckKind, ModelVerdict, Outcome, format_number
 
 _COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "yellow"}
 # In a file or a log nothing is cut off.
@@ -51,17 +50,14 @@ def _show(name: str, model: ModelVerdict, console: Console) -> None:
     console.print(table)
     for payoff in model.payoff:
         console.print(payoff.message, markup=False, highlight=False, style="" if payoff.pays else "yellow")
-    chosen = ", ".join(f"{engine} {variant or 'nothing'}" for engine, variant in model.chosen.items())
-    console.print(f"ships: {chosen}", highlight=False)
+    console.print(f"ships: {model.ships()}", highlight=False)
 
 
 def _row(check: Check) -> list[str]:
-    key = check.budget.rpartition(".")[2]
-    of_variants = key in set(Variant)
     return [
         f"[{_COLOURS[check.verdict]}]{check.verdict}[/]",
         " ".join(part for part in (check.engine, check.variant) if part) or "student",
-        "verified" if of_variants else "measured" if check.allowed is None else key.removesuffix(f"_{check.unit}"),
+        check.label if check.kind is CheckKind.QUALITY else f"{check.kind} {check.case}".rstrip(),
         _number(check.observed, check.unit),
         _number(check.allowed, check.unit),
         _number(check.margin, check.unit),

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.engines.spec import Arrays, ModelSpec, TensorSpec
-from pipeline.runtime.errors import RuntimeInputError
+from pipeline.engines.spec import Arrays, ModelSpec
 from pipeline.runtime.session import Inputs, Positions, State, own_state, refuse_state, take_input
 
 # Examples of a batch where all have one shape.
@@ -22,13 +21,13 @@ _POSITIONS = 4096
 class TorchState(Positions):
     """Tensors in the order of `ModelSpec.state`; none before the first call, whose batch decides theirs."""
 
-    def __init__(self, tensors: tuple[Tensor, ...] = (), length: int = 0) -> None:
-        super().__init__(length)
+    def __init__(self, tensors: tuple[Tensor, ...] = (), length: int = 0, batch: int = 0) -> None:
+        super().__init__(length, batch)
         self.tensors = tensors
 
     def copy(self) -> "TorchState":
         """See `State.copy`."""
-        return TorchState(tuple(tensor.clone() for tensor in self.tensors), self.length)
+        return TorchState(tuple(tensor.clone() for tensor in self.tensors), self.length, self.batch)
 
 
 class TorchSession:
@@ -46,19 +45,18 @@ class TorchSession:
 
     def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
         """See `Session.run`."""
-        tensors = [_tensor(take_input(inputs, tensor.name), tensor) for tensor in self._spec.inputs]
+        arrays = [np.ascontiguousarray(take_input(inputs, one.name), one.dtype) for one in self._spec.inputs]
+        tensors = [torch.from_numpy(array) for array in arrays]
         with torch.inference_mode():
             if not self._spec.state:
                 refuse_state(state)
                 return _rows(self._module(*tensors))
             own = own_state(state, TorchState, "PyTorch")
-            batch = len(tensors[0])
-            held = own.tensors or tuple(torch.zeros(t.shape({"batch": batch})) for t in self._spec.state)
-            if len(held[0]) != batch:
-                raise RuntimeInputError(f"the state was filled with a batch of {len(held[0])}; the call has {batch}")
-            output, *after = self._module(*tensors, *held)
-            own.tensors = tuple(after)
-            own.length += tensors[0].shape[1]
+            own.begin(arrays)
+            past = own.tensors or tuple(torch.zeros(one.shape({"batch": own.batch})) for one in self._spec.state)
+            output, *present = self._module(*tensors, *past)
+            own.tensors = tuple(present)
+            own.advance(arrays)
             return _rows(output)
 
     def new_state(self) -> State | None:
@@ -90,10 +88,6 @@ class TorchSession:
         first = self._spec.inputs[0]
         shape = example[first.name].shape[1:]
         return tuple(size for size, axis in zip(shape, first.axes[1:], strict=True) if isinstance(axis, str))
-
-
-def _tensor(array: NDArray[Any], spec: TensorSpec) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, spec.dtype))
 
 
 def _rows(output: Tensor) -> NDArray[np.float32]:

@@ -1,95 +1,81 @@
-"""Whether compression paid on each engine: int8 must be smaller and faster than the same engine's fp32."""
+"""Whether compression paid: each step down the ladder of precisions must be smaller and faster on its engine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pipeline.gate.checks import Check
-from pipeline.gate.evidence import Evidence, ModelEvidence
-from pipeline.gate.statistics import Outcome, paired_speed_ratio
-from pipeline.layout import STUDENT_VARIANTS, Engine, Variant
-
-
-@dataclass(frozen=True)
-class Payoff:
-    """What int8 gained over fp32 on one engine.
-
-    Attributes:
-        size_ratio: fp32 bytes over int8 bytes.
-        speed_ratio: fp32 latency over int8 latency, the median over interleaved blocks of their p50.
-        pays: smaller and faster; `None`, as the others, where one of the two was not measured.
-    """
-
-    engine: Engine
-    smaller: bool | None
-    faster: bool | None
-    size_ratio: float | None
-    speed_ratio: float | None
-    pays: bool | None
-    message: str
+from pipeline.gate.evidence import ModelEvidence
+from pipeline.gate.ladder import Candidate, steps_taken
+from pipeline.layout import LADDER, Engine, Variant
+from pipeline.records.results import Measurement
+from pipeline.records.verdict import Payoff, SpeedUp
 
 
-def pays(evidence: ModelEvidence, engine: Engine) -> bool | None:
-    """Whether int8 is smaller and faster than fp32 on `engine`; `None` where one was not measured."""
-    ratios = _ratios(evidence, engine)
-    return None if ratios is None else min(ratios) > 1
-
-
-def judge_payoff(
-    evidence: ModelEvidence, engine: Engine, chosen: Variant | None, fp32_checks: Sequence[Check]
-) -> Payoff:
-    """Describe what int8 gained, and say loudly where it ships without paying.
+def judge_payoffs(engine: Engine, ladder: Sequence[Candidate]) -> list[Payoff]:
+    """Describe what each step after the first gained, and say loudly where one ships without paying.
 
     Args:
-        evidence: of the model.
         engine: whose variants are compared.
-        chosen: what ships on it.
-        fp32_checks: the checks of its fp32, to name the budgets that it misses.
+        ladder: from the widest precision to the narrowest.
     """
-    ratios = _ratios(evidence, engine)
-    if ratios is None:
-        message = f"{engine} int8 cannot be compared with fp32: not both of them were measured"
-        return Payoff(engine, None, None, None, None, None, message)
-    size_ratio, speed_ratio = ratios
+    taken = steps_taken(ladder)
+    payoffs = []
+    for index, step in enumerate(ladder[1:], start=1):
+        above = [one for one in ladder[:index] if one in taken]
+        against = above[-1] if above else ladder[index - 1]
+        payoffs.append(_judge_payoff(engine, step, against, taken[-1].variant if taken else None))
+    return payoffs
+
+
+def _judge_payoff(engine: Engine, step: Candidate, against: Candidate, chosen: Variant | None) -> Payoff:
+    name, other = f"{engine} {step.variant}", against.variant
+    gains = step.gains_over(against)
+    if gains is None:
+        return Payoff(
+            engine=engine, variant=step.variant, against=other, smaller=None, faster=None, size_ratio=None,
+            speed_ratio=None, pays=None,
+            message=f"{name} cannot be compared with {other}: not both of them were measured",
+        )  # fmt: skip
+    size_ratio, speed_ratio = gains
     smaller, faster = size_ratio > 1, speed_ratio > 1
-    gains = f"{size_ratio:.2f} times smaller and {speed_ratio:.2f} times as fast as fp32"
-    message = f"{engine} int8 pays: {gains}"
+    said = f"{size_ratio:.2f} times smaller and {speed_ratio:.2f} times as fast as {other}"
+    message = f"{name} pays: {said}"
     if not (smaller and faster):
         faults = " and ".join(fault for fault, is_so in (("smaller", smaller), ("faster", faster)) if not is_so)
-        message = f"{engine} int8 DOES NOT PAY: it is not {faults} ({gains}); {_consequence(chosen, fp32_checks)}"
-    return Payoff(engine, smaller, faster, size_ratio, speed_ratio, smaller and faster, message)
+        message = f"{name} DOES NOT PAY: it is not {faults} ({said}); {_consequence(step, against, chosen)}"
+    return Payoff(
+        engine=engine, variant=step.variant, against=other, smaller=smaller, faster=faster, size_ratio=size_ratio,
+        speed_ratio=speed_ratio, pays=smaller and faster, message=message,
+    )  # fmt: skip
 
 
-def speedup_over_teacher(evidence: ModelEvidence) -> dict[Engine, float]:
-    """For each engine, the teacher's p50 in ONNX Runtime over the fastest student variant's p50; empty without both."""
-    teacher = evidence.variants.get((Engine.ONNXRUNTIME, Variant.TEACHER))
-    if teacher is None or teacher.timing is None:
-        return {}
-    speedups = {}
-    for engine in Engine:
-        students = [_measured(evidence, engine, variant) for variant in STUDENT_VARIANTS]
-        if times := [one.timing.p50_ms for one in students if one is not None and one.timing is not None]:
-            speedups[engine] = teacher.timing.p50_ms / min(times)
-    return speedups
-
-
-def _consequence(chosen: Variant | None, fp32_checks: Sequence[Check]) -> str:
-    if chosen is Variant.FP32:
-        return "fp32 ships instead"
+def _consequence(step: Candidate, against: Candidate, chosen: Variant | None) -> str:
     if chosen is None:
         return "nothing ships on this engine"
-    missed = [check.message for check in fp32_checks if check.verdict is not Outcome.PASS]
-    return f"int8 ships all the same, because fp32 is not within its budgets: {'; '.join(missed)}"
+    if chosen is not step.variant:
+        return f"{chosen} ships instead"
+    missed = "; ".join(check.message for check in against.missed())
+    return f"{chosen} ships all the same, because {against.variant} is not within its budgets: {missed}"
 
 
-def _measured(evidence: ModelEvidence, engine: Engine, variant: Variant) -> Evidence | None:
-    one = evidence.variants.get((engine, variant))
-    return one if one is not None and one.timing is not None and one.failure is None else None
+def speedups(evidence: ModelEvidence) -> dict[Engine, SpeedUp]:
+    """How fast the fastest of the student's variants is against the teacher, engine by engine, by their p50.
+
+    Empty where the teacher was not measured at all; a teacher that is a black box, and one that is itself what is
+    compressed, are not exported.
+    """
+    yardstick = evidence.timing(Engine.ONNXRUNTIME, Variant.TEACHER)
+    found = {}
+    for engine in Engine:
+        own = evidence.timing(engine, Variant.TEACHER)
+        timings = [timing for variant in LADDER if (timing := evidence.timing(engine, variant)) is not None]
+        if timings and (own or yardstick):
+            fastest = min(timings, key=lambda timing: timing.latency_p50_ms)
+            found[engine] = SpeedUp(
+                variant=fastest.variant,
+                over_teacher_on_same_engine=_times(own, fastest),
+                over_teacher_on_onnxruntime=_times(yardstick, fastest),
+            )
+    return found
 
 
-def _ratios(evidence: ModelEvidence, engine: Engine) -> tuple[float, float] | None:
-    """Bytes and latency of fp32 over those of int8."""
-    fp32, int8 = (_measured(evidence, engine, variant) for variant in STUDENT_VARIANTS)
-    if fp32 is None or int8 is None or fp32.timing is None or int8.timing is None:
-        return None
-    speed_ratio = paired_speed_ratio(fp32.timing.block_p50_ms, int8.timing.block_p50_ms)
-    return fp32.size_bytes / int8.size_bytes, speed_ratio
+def _times(teacher: Measurement | None, student: Measurement) -> float | None:
+    return None if teacher is None else teacher.latency_p50_ms / student.latency_p50_ms

@@ -1,17 +1,10 @@
 """The rules by which measurements are judged."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import numpy as np
 
-
-class Outcome(StrEnum):
-    """What a comparison with a budget says."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
+from pipeline.records.verdict import Outcome
 
 
 def judge_upper_bound(block_values: Sequence[float], allowed: float) -> Outcome:
@@ -32,8 +25,8 @@ def judge_upper_bound(block_values: Sequence[float], allowed: float) -> Outcome:
 def paired_speed_ratio(slower_ms: Sequence[float], faster_ms: Sequence[float]) -> float:
     """How many times faster the second is: the median over blocks of the ratio of two interleaved measurements.
 
-    Blocks that were measured right after one another share their noise, which the ratio cancels; with another
-    number of blocks on each side the ratio of medians serves.
+    Blocks that were measured right after one another share their noise, which the ratio cancels. With a different
+    number of blocks on each side it is the ratio of their medians.
     """
     if len(slower_ms) == len(faster_ms):
         return float(np.median(np.asarray(slower_ms) / np.asarray(faster_ms)))

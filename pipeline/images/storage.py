@@ -120,3 +120,8 @@ def _counts(data: ImageData) -> dict[str, Any]:
         for label, name in enumerate(data.info.names)
     }
     return counts
+
+
+def examples(images: NDArray[np.uint8]) -> list[dict[str, NDArray[np.float32]]]:
+    """Each image as the input of one call, float32 `[1, channels, height, width]`, values 0..255."""
+    return [{"image": image[None].astype(np.float32)} for image in images]

@@ -15,7 +15,6 @@ from torch import Tensor
 from pipeline.errors import StageError
 from pipeline.images.augment import Augmentation, draw, vary
 from pipeline.images.storage import ImageSet
-from pipeline.tasks.image_classification.params import AugmentParams
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,13 @@ class Views:
             turn += 1
 
 
-def draw_views(train: ImageSet, params: AugmentParams, views: int, seed: int) -> Views:
+def draw_views(train: ImageSet, how: Augmentation, views: int, seed: int) -> Views:
     """New views of `train`; the same seed gives the same ones."""
     generator = torch.Generator().manual_seed(seed)
     drawn = [torch.zeros(len(train), 5), *(draw(len(train), generator) for _ in range(views - 1))]
-    return make_views(train, params, torch.stack(drawn))
+    return make_views(train, how, torch.stack(drawn))
 
 
-def make_views(train: ImageSet, params: AugmentParams, amounts: Tensor) -> Views:
+def make_views(train: ImageSet, how: Augmentation, amounts: Tensor) -> Views:
     """Views whose `amounts`, float32 `[views, n, 5]`, are known."""
-    how = Augmentation(params.shift, params.rotation_degrees, params.zoom, params.flip)
     return Views(torch.from_numpy(train.images), torch.from_numpy(train.labels), how, amounts)

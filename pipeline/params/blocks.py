@@ -1,77 +1,42 @@
-"""The schema of params.yaml: one frozen model a block, unknown keys forbidden.
+"""The blocks that every model of params.yaml has; the schema narrows some of them by task.
 
-Here is what every task has; the blocks of one task are in `pipeline/tasks/<task>/params.py`, and a model's `task`
-decides which serve. Reading the file, with all errors at once and with their lines, is `pipeline.params.file`.
+One frozen class a block, unknown keys forbidden. The blocks of one task are in `pipeline/tasks/<task>/params.py`. The
+whole file is `pipeline.params.schema`; `pipeline.params.file` reads it and reports all errors with their lines.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from pipeline.layout import CONFIG, Engine, Variant
 from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.sources import Weights
+from pipeline.params.values import (
+    Block,
+    Budget,
+    CaseBudget,
+    ContradictionError,
+    Fraction,
+    Inference,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OrAbsent,
+    OrNone,
+    PositiveFloat,
+    PositiveInt,
+)
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
-# A budget is never left out by accident: `none` says that there is none.
-Budget = PositiveFloat | Literal["none"]
-QualityBudget = Fraction | Literal["none"]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Inference = Literal["f32", "bf16"]
-# A step of compression that is left out.
-NoStep = Literal["none"]
 
+class TrainingParams(Block):
+    """A training run: how long, in which steps, and how fast; see `pipeline.compress.training`."""
 
-class Block(BaseModel):
-    """A block of params.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PackageSource(Block):
-    """A checkpoint inside an installed Python package."""
-
-    package: str
-
-
-class PathSource(Block):
-    """A local folder with a checkpoint: `config.json` and `model.safetensors`, and what the task needs besides."""
-
-    path: str
-
-
-class HubSource(Block):
-    """A repository of the Hugging Face Hub at a pinned revision."""
-
-    hf: str
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-
-
-class SavedModelSource(Block):
-    """A black-box TensorFlow SavedModel in a folder; needs the extra `tensorflow`."""
-
-    saved_model: str
-
-
-class OnnxSource(Block):
-    """A black-box ONNX model: one file."""
-
-    onnx: str
-
-
-Source = PackageSource | PathSource | HubSource | SavedModelSource | OnnxSource
-
-
-class Weights(Block):
-    """Where weights come from, and the checksum that they must have."""
-
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
-    sha256: Sha256
+    epochs: PositiveFloat
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_fraction: Fraction
+    weight_decay: NonNegativeFloat
 
 
 class ExactStep(Block):
@@ -155,11 +120,16 @@ class BudgetCase(Block):
         """The shape in words."""
         return f"batch {self.batch}"
 
+    def describe(self) -> str:
+        """Shape and threads in words, such as `batch 1, 32 tokens, 1 thread`."""
+        threads = {"all": "all cores", 1: "1 thread"}.get(self.threads, f"{self.threads} threads")
+        return f"{self.describe_shape()}, {threads}"
+
 
 class EngineBudgets(Block):
     """Budgets of one engine's released variant; `p95_ms` has a number a case where `budgets.cases` names several."""
 
-    p95_ms: Budget | Mapping[str, Budget]
+    p95_ms: CaseBudget
     size_bytes: Budget
     memory_bytes: Budget
 
@@ -186,14 +156,15 @@ class Budgets(Block):
     tflite: EngineBudgets
 
     @model_validator(mode="after")
-    def _named_once(self) -> "Budgets":
+    def _name_cases(self) -> "Budgets":
         if (self.case is None) == (not self.cases):
-            raise ValueError("has both `case` and `cases`, or neither: write one of them")
+            raise ContradictionError("has both `case` and `cases`, or neither: write one of them")
         for engine in Engine:
             given = self.of(engine).p95_ms
-            names = set(given) if isinstance(given, Mapping) else {""}
-            if names != set(self.judged()):
-                raise ValueError(_case_names(engine, names, set(self.judged())))
+            if isinstance(given, Mapping) and set(given) != set(self.judged()):
+                raise ContradictionError(f"{engine}.p95_ms has other names than `cases`")
+            if isinstance(given, float) and "" not in self.judged():
+                raise ContradictionError(f"{engine}.p95_ms is one number, but there are several cases")
         return self
 
     def of(self, engine: Engine) -> EngineBudgets:
@@ -201,17 +172,18 @@ class Budgets(Block):
         budgets: EngineBudgets = getattr(self, engine.value)
         return budgets
 
+    def describe_cases(self) -> str:
+        """The judged shapes in words, each with the name of its case where there are several."""
+        shapes = {name: case.describe_shape() for name, case in self.judged().items()}
+        return "; ".join(f"{name}: {shape}" if name else shape for name, shape in shapes.items())
+
     def judged(self) -> Mapping[str, BudgetCase]:
         """The cases that are judged, by name; a single one is called ""."""
         return dict(self.cases) if self.cases else {} if self.case is None else {"": self.case}
 
-
-def _case_names(engine: Engine, given: set[str], wanted: set[str]) -> str:
-    if wanted == {""}:
-        return f"{engine}.p95_ms has numbers for {', '.join(sorted(given))}, but there is one `case`: write one number"
-    if given == {""}:
-        return f"{engine}.p95_ms is one number, but `cases` has {', '.join(sorted(wanted))}: write one for each"
-    return f"{engine}.p95_ms is for {', '.join(sorted(given))}, but `cases` has {', '.join(sorted(wanted))}"
+    def leading_case(self) -> str:
+        """The name of the case in which variants are compared with each other: the first."""
+        return next(iter(self.judged()))
 
 
 class ModelParams(Block):
@@ -236,25 +208,20 @@ class ModelParams(Block):
     task: str
     data: Block
     teacher: Block
-    student: Block | None = None
-    distill: Block | NoStep
-    prune: Block | NoStep
-    quantize: Block | NoStep
+    student: OrAbsent[Block] = None
+    distill: OrNone[Block]
+    prune: OrNone[Block]
+    quantize: OrNone[Block]
     export: ExportParams
     verify: VerifyParams
     budgets: Budgets
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "ModelParams":
-        if self.distill == "none" and self.student is not None:
-            raise ValueError("distill is none, so the teacher itself is compressed: remove the block `student`")
-        if self.distill != "none" and self.student is None:
-            raise ValueError("lacks `student`: write what is distilled into, or `distill: none` to compress the teacher")
-        wanted = {Variant.TEACHER, *self.export.ladder.variants()}
-        if (given := set(self.verify.tolerances)) != wanted:
-            names = ", ".join(variant for variant in Variant if variant in wanted)
-            had = ", ".join(variant for variant in Variant if variant in given)
-            raise ValueError(f"verify.tolerances is for {had}, but the teacher and export.ladder make {names}")
+    def _fit_together(self) -> "ModelParams":
+        if (self.distill == "none") != (self.student is None):
+            raise ContradictionError("`distill` and `student` are either both there, or neither is")
+        if set(self.verify.tolerances) != {Variant.TEACHER, *self.export.ladder.variants()}:
+            raise ContradictionError("verify.tolerances is not for the teacher and each step of export.ladder")
         return self
 
     @property

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import get_args
 
-from pipeline.params import tasks
-from pipeline.params.messages import nearest
+from pipeline.params import model_checks, tasks
 from pipeline.params.schema import Params
-from pipeline.params.yaml_lines import Document, KeyPath, Problem
+from pipeline.params.words import hint
+from pipeline.params.yaml_lines import Document, Problem
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 # Folders of artifacts/ and data/ that are not a model's.
@@ -18,28 +18,46 @@ def problems(document: Document) -> list[Problem]:
     """Contradictions between keys; values of a wrong type are left to the schema."""
     found = [*_fleet(document), *_toolchain(document)]
     for name in document.get(("models",), dict) or {}:
-        found += _name(document, str(name))
-        found += _batch(document, ("models", name))
-        task = document.get(("models", name, "task"), str)
+        model = ("models", name)
+        found += _name(document, name)
+        found += model_checks.problems(document, model)
+        task = document.get((*model, "task"), str)
         if task in tasks.names():
-            found += tasks.params_of(task).contradictions(document, ("models", name))
+            schema = tasks.params_of(task)
+            found += model_checks.reduced_quality(document, model, schema.quality_checks)
+            found += schema.contradictions(document, model)
     return found
 
 
 def _fleet(document: Document) -> Iterator[Problem]:
-    models = document.get(("models",), dict)
-    seen: dict[str, int] = {}
-    for index, name in enumerate(document.get(("fleet",), list) or []):
-        path = ("fleet", index)
-        if not isinstance(name, str):
-            continue
-        if name in seen:
-            yield document.problem(path, f"'{name}' stands in line {seen[name]} already: keep one")
-        elif models is not None and name not in models:
-            guess = nearest(name, models)
-            hint = f"did you mean '{guess}'?" if guess else f"there are {', '.join(models) or 'none'}"
-            yield document.problem(path, f"'{name}' is not in `models`; {hint}")
-        seen.setdefault(name, document.line(path))
+    tree = document.tree if isinstance(document.tree, dict) else {}
+    fleet, models = tree.get("fleet"), tree.get("models")
+    models = models if isinstance(models, dict) else {}
+    if "fleet" in tree and fleet in (None, [], {}):
+        example = next((_entry(document, name) for name in models), "NAME: TASK")
+        yield document.problem(("fleet",), f"names no model: write at least one of `models`, such as `{example}`")
+    elif isinstance(fleet, list):
+        entries = "; ".join(f"`{_entry(document, name)}`" for name in fleet if isinstance(name, str))
+        message = f"is a list, but each model stands here with its task, one a line and without a dash: {entries}"
+        yield document.problem(("fleet",), message)
+    elif isinstance(fleet, dict) and models:
+        for name in fleet:
+            yield from _member(document, name)
+
+
+def _entry(document: Document, name: str) -> str:
+    return f"{name}: {document.get(('models', name, 'task'), str) or 'TASK'}"
+
+
+def _member(document: Document, name: str) -> Iterator[Problem]:
+    path, declared = ("fleet", name), ("models", name, "task")
+    if ("models", name) not in document.lines:
+        yield document.problem(path, f"'{name}' is not in `models`; {hint(name, document.get(('models',), dict))}")
+        return
+    given, wanted = document.get(path, str), document.get(declared, str)
+    if None not in (given, wanted) and given != wanted:
+        message = f"says {given}, but models.{name}.task (line {document.line(declared)}) is {wanted}: write that"
+        yield document.problem(path, message)
 
 
 def _toolchain(document: Document) -> Iterator[Problem]:
@@ -58,11 +76,3 @@ def _name(document: Document, name: str) -> Iterator[Problem]:
         yield document.problem(path, "a model's name is made of a-z, 0-9 and -, and starts with no -")
     elif name in _RESERVED:
         yield document.problem(path, "is the name of a folder that artifacts/ or data/ has already: choose another")
-
-
-def _batch(document: Document, model: KeyPath) -> Iterator[Problem]:
-    path = (*model, "budgets", "case", "batch")
-    batch, throughput = document.get(path, int), document.get((*model, "export", "batch"), int)
-    if batch is not None and throughput is not None and batch not in (1, throughput):
-        message = f"is {batch}, which is not measured: use 1 or {throughput} (export.batch)"
-        yield document.problem(path, message)

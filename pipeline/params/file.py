@@ -43,13 +43,13 @@ def load_params(path: Path = Path("params.yaml")) -> LoadedParams:
         InputError: naming every problem, one a line, with file, line, key and what to write instead.
     """
     document = yaml_lines.read(path)
-    problems = list(document.problems)
+    checked = checks.problems(document)
+    problems = [*document.problems, *checked]
     params = None
     try:
         params = _validate(document)
     except ValidationError as error:
-        problems += messages.problems(error.errors(include_url=False), document)
-    problems += checks.problems(document)
+        problems += messages.problems(error.errors(include_url=False), document, checked)
     if problems or params is None:
         raise input_error(path, problems)
     return LoadedParams(params, path, document)

@@ -1,60 +1,42 @@
 """Turn what pydantic found in params.yaml into sentences: what stands there, what may, what to write."""
 
-import math
-import types
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import SequenceMatcher
-from enum import Enum
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from pipeline.params import tasks
-from pipeline.params.blocks import ModelParams, Source
-from pipeline.params.schema import Params
+from pipeline.params import choices, tasks
+from pipeline.params.declared import declared_at, keys_at, literals, value_at
+from pipeline.params.values import ContradictionError
+from pipeline.params.words import hint, nearest, show
 from pipeline.params.yaml_lines import Document, KeyPath, Problem, dotted
 
-_NEAR = 0.6
-# The key that decides which kind of source an entry of teacher.sources is.
-_SOURCES: dict[str, type[BaseModel]] = {next(iter(kind.model_fields)): kind for kind in get_args(Source)}
-_SOURCE_NAMES = {kind.__name__: key for key, kind in _SOURCES.items()}
 
+def problems(errors: Iterable[ErrorDetails], document: Document, known: Iterable[Problem] = ()) -> list[Problem]:
+    """One problem a key, in no particular order; the several errors of a union become one.
 
-def problems(errors: Iterable[ErrorDetails], document: Document) -> list[Problem]:
-    """One problem a key, in no particular order; the several errors of a union become one."""
+    Args:
+        known: what `pipeline.params.checks` found. Its sentences say more, so its keys are not reported again.
+    """
     missing: dict[KeyPath, Problem] = {}
     unknown: list[KeyPath] = []
     wrong: dict[KeyPath, list[ErrorDetails]] = {}
-    found: list[Problem] = []
+    known_paths = {problem.path for problem in known}
     for error in errors:
-        if source := _source_problem(error, document):
-            found += [] if source is _OTHER_SOURCE else [source]
-            continue
         path = locate(error, document.tree)
-        if error["type"] == "too_short" and _at(path, document.tree):
+        if _is_known(error, path, known_paths):
+            continue
+        if error["type"] == "too_short" and value_at(path, document.tree):
             continue  # pydantic counts the valid entries only, and the invalid ones are reported themselves
-        if error["type"] == "missing":
+        if path not in document.lines:
             missing[path] = Problem(document.line(path[:-1]), dotted(path), _missing(path, document))
         elif error["type"] == "extra_forbidden" or "[key]" in error["loc"]:
             unknown.append(path)
         else:
             wrong.setdefault(path, []).append(error)
-    found += [_unknown(path, document, missing) for path in unknown]
-    found += [Problem(document.line(path), dotted(path), _wrong(path, group, document))
-              for path, group in wrong.items()]  # fmt: skip
+    found = [_unknown(path, document, missing) for path in unknown]
+    found += [document.problem(path, _wrong(path, group, document)) for path, group in wrong.items()]
     return found + list(missing.values())
-
-
-def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, whole or by one of its parts between underscores; None if none is near."""
-
-    def likeness(choice: str) -> float:
-        parts = (choice, *choice.split("_")) if len(word) > 2 else (choice,)
-        return max(SequenceMatcher(None, word, part).ratio() for part in parts)
-
-    best = max(choices, key=likeness, default=None)
-    return best if best is not None and likeness(best) >= _NEAR else None
 
 
 def locate(error: ErrorDetails, tree: Any) -> KeyPath:
@@ -68,12 +50,21 @@ def locate(error: ErrorDetails, tree: Any) -> KeyPath:
             node = node[part]
     if error["type"] == "missing":
         path.append(error["loc"][-1])
+    if error["type"] == choices.TASK and isinstance(node, dict):
+        path.append("task")
     return tuple(path)
+
+
+def _is_known(error: ErrorDetails, path: KeyPath, known: set[str]) -> bool:
+    """Whether a check has reported this: the same key or, where blocks contradict each other, some key below."""
+    key = dotted(path)
+    contradicts = isinstance(error.get("ctx", {}).get("error"), ContradictionError)
+    return key in known or (contradicts and any(other.startswith(f"{key}.") for other in known))
 
 
 def _unknown(path: KeyPath, document: Document, missing: dict[KeyPath, Problem]) -> Problem:
     parent, name = path[:-1], str(path[-1])
-    allowed = _keys(annotation_at(parent, document.tree))
+    allowed = keys_at(parent, document.tree)
     absent = [str(other[-1]) for other in missing if other[:-1] == parent]
     guess = nearest(name, absent) or nearest(name, allowed)
     if guess is not None:
@@ -82,42 +73,49 @@ def _unknown(path: KeyPath, document: Document, missing: dict[KeyPath, Problem])
         message = f"unknown key, did you mean '{guess}'?"
     else:
         message = f"unknown key; allowed are {', '.join(allowed)}"
-    return Problem(document.line(path), dotted(path), message)
+    return document.problem(path, message)
 
 
 def _missing(path: KeyPath, document: Document) -> str:
-    block = annotation_at(path[:-1], document.tree)
+    annotation, name = declared_at(path, document.tree), path[-1]
     where = f" from the block in line {document.line(path[:-1])}" if path[:-1] else ""
-    if "none" in _literals(block.model_fields[str(path[-1])].annotation):
-        return f"missing{where}; write a number, or `{path[-1]}: none` if there is to be no budget"
+    if choices.BLOCK.tag in choices.kinds(annotation):
+        return f"missing{where}; write the block, or `{name}: none` to leave the step out"
+    if "none" in literals(annotation):
+        purpose = " if there is to be no budget" if "budgets" in path else ""
+        return f"missing{where}; write a number, or `{name}: none`{purpose}"
     return f"missing{where}; docs/params.md explains it"
 
 
 def _wrong(path: KeyPath, errors: Sequence[ErrorDetails], document: Document) -> str:
-    value = _at(path, document.tree)
-    if errors[0]["type"] == "value_error":
-        return str(errors[0]["ctx"]["error"])
-    expected = list(dict.fromkeys(_expected(error) for error in errors))
-    if value is None:
-        return f"is empty; expected {' or '.join(expected)}"
+    value = value_at(path, document.tree)
+    match errors[0]["type"]:
+        case "value_error":
+            return str(errors[0]["ctx"]["error"])
+        case choices.SOURCE:
+            return _source(value, choices.keys(declared_at(path, document.tree)))
+        case choices.BLOCK_OR_NONE:
+            return f"{_is(value)}; write a block of keys, or `{path[-1]}: none`"
+        case choices.TASK if isinstance(value, str):
+            return f"{_is(value)}, which is no task; {hint(value, tasks.names())}"
+    expected = " or ".join(dict.fromkeys(_expected(error) for error in errors))
     quote = any(error["type"] == "string_type" for error in errors) and isinstance(value, int | float)
-    hint = f"; write it in quotes: '{value}'" if quote and not isinstance(value, bool) else ""
-    return f"is {show(value)}; expected {' or '.join(expected)}{hint}"
+    correction = f"; write it in quotes: '{value}'" if quote and not isinstance(value, bool) else ""
+    return f"{_is(value)}; expected {expected}{correction}"
 
 
-def show(value: Any) -> str:
-    """A value of the file in a few words, as YAML has it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "a block of keys"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}[str(value)]
-    text = repr(value) if isinstance(value, str) else str(value)
-    kind = "the text " if isinstance(value, str) else ""
-    return kind + (text if len(text) <= 60 else text[:57] + "...")
+def _is(value: Any) -> str:
+    return "is empty" if value is None else f"is {show(value)}"
+
+
+def _source(item: Any, kinds: Sequence[str]) -> str:
+    """What is wrong with an entry of a teacher's sources that is of none of the `kinds` that its task takes."""
+    if not isinstance(item, dict):
+        return f"{_is(item)}; expected one of the keys {', '.join(kinds)}, as in `- {kinds[0]}: NAME`"
+    if len(given := [key for key in choices.SOURCE_KEYS if key in item]) > 1:
+        return f"has {' and '.join(given)}; one of them decides where the weights lie: make two entries"
+    guess = next((f"; did you mean '{near}' for '{key}'?" for key in item if (near := nearest(key, kinds))), "")
+    return f"has none of the keys that decide where the weights lie: {', '.join(kinds)}{guess}"
 
 
 def _expected(error: ErrorDetails) -> str:
@@ -147,93 +145,8 @@ def _expected(error: ErrorDetails) -> str:
             return "a list"
         case "too_short":
             return f"at least {context['min_length']} entry"
+        case choices.TASK:
+            return "a text" if isinstance(error["input"], dict) else "a block of keys"
         case "model_type" | "model_attributes_type" | "mapping_type" | "dict_type":
             return "a block of keys"
     return error["msg"]
-
-
-_OTHER_SOURCE = Problem(0, "", "about a kind of source that this entry is not")
-
-
-def _source_problem(error: ErrorDetails, document: Document) -> Problem | None:
-    """None: the error is to be reported as it is; `_OTHER_SOURCE`: it is to be dropped."""
-    index = next((i for i, part in enumerate(error["loc"]) if part in _SOURCE_NAMES), None)
-    if index is None:
-        return None
-    path: KeyPath = error["loc"][:index]
-    item = _at(path, document.tree)
-    kinds = _sources_at(path, document.tree)
-    choices = ", ".join(kinds)
-    if not isinstance(item, dict):
-        message = f"is {show(item)}; expected one of the keys {choices}, as in `- {next(iter(kinds))}: NAME`"
-        return Problem(document.line(path), dotted(path), message)
-    keys = [key for key in kinds if key in item]
-    if len(keys) == 1:
-        return None if _SOURCE_NAMES[str(error["loc"][index])] == keys[0] else _OTHER_SOURCE
-    if keys:
-        message = f"has {' and '.join(keys)}; one of them decides where the weights lie: make two entries"
-        return Problem(document.line(path), dotted(path), message)
-    guess = next((f"; did you mean '{near}' for '{key}'?" for key in item if (near := nearest(key, kinds))), "")
-    message = f"has none of the keys that decide where the weights lie: {choices}{guess}"
-    return Problem(document.line(path), dotted(path), message)
-
-
-def annotation_at(path: KeyPath, tree: Any) -> Any:
-    """The type that params.py declares for `path`.
-
-    Of a union of sources it is the one that the entry's keys choose, of a model the one of its task.
-    """
-    annotation: Any = Params
-    node = tree
-    for part in path:
-        node = node[part]
-        annotation = _chosen(_child(annotation, part), node)
-    return annotation
-
-
-def _child(annotation: Any, part: str | int) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation.model_fields[str(part)].annotation
-    arguments = get_args(annotation)
-    return arguments[1] if get_origin(annotation) is Mapping else arguments[0]
-
-
-def _chosen(annotation: Any, node: Any) -> Any:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        kinds = [kind for kind in get_args(annotation) if kind is not types.NoneType]
-        if len(kinds) == 1:
-            return _chosen(kinds[0], node)
-        if isinstance(node, dict):
-            return next((kind for key, kind in _SOURCES.items() if key in node), annotation)
-    if annotation is ModelParams and isinstance(node, dict) and node.get("task") in tasks.names():
-        return tasks.params_of(node["task"])
-    return annotation
-
-
-def _sources_at(path: KeyPath, tree: Any) -> list[str]:
-    """The keys of the sources that an entry of `sources` may have."""
-    union = _child(annotation_at(path[:-1], tree), path[-1])
-    return [key for key, kind in _SOURCES.items() if kind in get_args(union)]
-
-
-def _keys(annotation: Any) -> list[str]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return list(annotation.model_fields)
-    keys = get_args(annotation)[0]
-    if isinstance(keys, type) and issubclass(keys, Enum):
-        return [str(member.value) for member in keys]
-    return [str(key) for key in _literals(keys)]
-
-
-def _literals(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [value for part in get_args(annotation) for value in _literals(part)]
-
-
-def _at(path: KeyPath, tree: Any) -> Any:
-    for part in path:
-        tree = tree[part]
-    return tree

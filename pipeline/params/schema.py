@@ -3,31 +3,26 @@
 The blocks that every task has are in `pipeline.params.blocks`, those of one task in `pipeline/tasks/<task>/params.py`.
 """
 
-import json
+import operator
 from collections.abc import Mapping
+from functools import reduce
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic import Field, GetCoreSchemaHandler, Tag
+from pydantic_core import CoreSchema
 
 from pipeline.params import tasks
-from pipeline.params.blocks import Block, ModelParams, NonNegativeInt, PositiveFloat, PositiveInt
+from pipeline.params.blocks import ModelParams
+from pipeline.params.choices import BY_TASK
+from pipeline.params.values import Block, NonNegativeInt, PositiveFloat, PositiveInt
 
 
-def _by_task(value: Any) -> ModelParams:
-    """Validate a model by the schema of its task."""
-    if isinstance(value, ModelParams):
-        return value
-    if not isinstance(value, dict):
-        return ModelParams.model_validate(value)  # raises
-    name = value.get("task")
-    if name not in tasks.names():
-        expected = " or ".join(map(repr, tasks.names()))
-        kind = "literal_error" if "task" in value else "missing"
-        details = InitErrorDetails(type=kind, loc=("task",), input=name, ctx={"expected": expected})
-        raise ValidationError.from_exception_data("ModelParams", [details])
-    # Through JSON, as the whole file: pydantic's strict mode then takes lists for tuples but no text for a number.
-    return tasks.params_of(name).model_validate_json(json.dumps(value), strict=True)
+class _ByTask:
+    """Validates a model by the schema of its task. It looks for tasks itself, because the blocks know of none."""
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        models = [Annotated[tasks.params_of(name), Tag(name)] for name in tasks.names()]
+        return handler.generate_schema(Annotated[reduce(operator.or_, models), BY_TASK])
 
 
 class BenchmarkParams(Block):
@@ -51,5 +46,5 @@ class Params(Block):
     seed: NonNegativeInt
     fleet: Annotated[Mapping[str, str], Field(min_length=1)]
     toolchain: Mapping[Literal["training", "onnxruntime", "openvino", "tflite"], Mapping[str, str | int]]
-    models: Mapping[str, Annotated[ModelParams, PlainValidator(_by_task)]]
+    models: Mapping[str, Annotated[ModelParams, _ByTask()]]
     benchmark: BenchmarkParams

@@ -71,3 +71,12 @@ class Results(Record):
             if (one.model, one.engine, one.variant) == (model, engine, variant) and case in one.judged:
                 return one
         return None
+
+
+def describe_host(host: Mapping[str, Any]) -> str:
+    """The machine in words; what host.json does not tell is said to be unknown."""
+    flags = ", ".join(host.get("flags", [])) or "none of the known instruction sets"
+    cores, usable = host.get("logical_cores", "?"), host.get("usable_cores")
+    used = f", {usable} of them used" if usable not in (None, cores) else ""
+    memory = f"{host['memory_bytes'] / 2**30:.0f} GiB" if "memory_bytes" in host else "unknown memory"
+    return f"{host.get('cpu', 'unknown CPU')}, {cores} logical cores{used}, {memory}; {flags}; {host.get('os', '')}"

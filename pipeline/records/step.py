@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pipeline.records.base import Part, Record
 
 
-class Training(Part):
+class TrainingRun(Part):
     """A training run; losses are means over its first and last twentieth."""
 
     steps: int
@@ -53,7 +53,7 @@ class StepReport(Record):
     size_bytes: int | None
     quality: Mapping[str, float]
     seconds: float | None = None
-    training: Training | None = None
+    training: TrainingRun | None = None
     gains: Mapping[str, Gain] = {}
     warnings: tuple[str, ...] = ()
     sensitivity_ratio: float | None = None

@@ -83,6 +83,7 @@ class Verification(Record):
     Attributes:
         cases: what the benchmark measures.
         judged: the cases that have budgets, by their names in `budgets.cases`; a single `budgets.case` is "".
+        skipped: for each engine, the precisions that it does not have, with the reason.
     """
 
     model: str
@@ -96,6 +97,7 @@ class Verification(Record):
     cases: tuple[CaseEntry, ...]
     judged: Mapping[str, JudgedCase]
     variants: tuple[VerifiedVariant, ...]
+    skipped: Mapping[Engine, Mapping[Variant, str]] = {}
 
     def find(self, engine: Engine, variant: Variant) -> VerifiedVariant | None:
         """The entry of a variant; `None` where it was not exported."""

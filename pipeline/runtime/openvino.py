@@ -5,6 +5,7 @@ from fp32 in about the third digit. So every setting that decides a result is pa
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ import openvino
 from numpy.typing import NDArray
 
 from pipeline.runtime.errors import EngineError
-from pipeline.runtime.session import Inputs, Precision, State, refuse_state, take_input
+from pipeline.runtime.session import (
+    Inputs,
+    Positions,
+    Precision,
+    State,
+    own_state,
+    refuse_state,
+    take_input,
+)
 
 # A shape that came this often is compiled for itself: without working out the shapes of every layer anew, a small
 # encoder takes 0.27 instead of 0.40 ms. It costs as long as loading does, once.
@@ -30,35 +39,20 @@ _Shapes = tuple[tuple[int, ...], ...]
 class OpenVinoSession:
     """A model with open shapes, and copies of it that are compiled for the shapes that come again and again."""
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
-        self._core = openvino.Core()
-        self._path, self._config = path, config
-        compiled = self._core.compile_model(str(path), "CPU", config)
-        self._any_shape = compiled.create_infer_request()
-        self._is_open = any(port.get_partial_shape().is_dynamic for port in compiled.inputs)
-        # A port carries several names, in no order: the caller's is known at the first run.
-        self._ports = [(sorted(port.get_names()), port.element_type.to_dtype()) for port in compiled.inputs]
-        self._inputs: list[tuple[str, np.dtype[Any]]] = []
+    def __init__(self, core: openvino.Core, path: Path, config: dict[str, Any], request: openvino.InferRequest) -> None:
+        self._core, self._path, self._config = core, path, config
+        self._any_shape = request
+        ports = request.model_inputs
+        self._is_open = any(port.get_partial_shape().is_dynamic for port in ports)
+        self._ports = _Ports(ports)
         self._seen: Counter[_Shapes] = Counter()
         self._specialized: dict[_Shapes, openvino.InferRequest] = {}
 
     def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
         """See `Session.run`; inputs are shared with the engine, the output is a copy."""
         refuse_state(state)
-        if not self._inputs:
-            self._inputs = [
-                (next((name for name in names if name in inputs), "/".join(names)), dtype)
-                for names, dtype in self._ports
-            ]
-        arrays = [np.ascontiguousarray(take_input(inputs, name), dtype) for name, dtype in self._inputs]
-        request = self._request(tuple(array.shape for array in arrays))
-        for index, array in enumerate(arrays):
-            request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
-        # `infer` does the same, and spends 45 microseconds on its dictionaries.
-        request.start_async()
-        request.wait()
-        output: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
-        return output
+        arrays = self._ports.take(inputs)
+        return _infer(self._request(tuple(array.shape for array in arrays)), arrays)
 
     def new_state(self) -> None:
         """None: the model carries nothing from call to call."""
@@ -81,7 +75,72 @@ class OpenVinoSession:
         return self._specialized[shapes]
 
 
-def open_model(path: Path, threads: int, precision: Precision) -> OpenVinoSession:
+class OpenVinoState(Positions):
+    """An infer request, which owns the model's variables."""
+
+    def __init__(self, compiled: openvino.CompiledModel, length: int = 0, batch: int = 0) -> None:
+        super().__init__(length, batch)
+        self._compiled = compiled
+        self.request = compiled.create_infer_request()
+
+    def copy(self) -> "OpenVinoState":
+        """See `State.copy`."""
+        copied = OpenVinoState(self._compiled, self.length, self.batch)
+        if self.batch:  # before the first call, variables have no shape yet
+            variables = {variable.name: variable.state.data for variable in self.request.query_state()}
+            for variable in copied.request.query_state():
+                variable.state = openvino.Tensor(variables[variable.name].copy())
+        return copied
+
+
+class StatefulOpenVinoSession:
+    """A model with variables; each state is a request of its own, so the weights are shared and nothing else."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._compiled = compiled
+        self._ports = _Ports(compiled.inputs)
+
+    def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
+        """See `Session.run`; inputs are shared with the engine, the output is a copy."""
+        own = own_state(state, OpenVinoState, "OpenVINO")
+        arrays = self._ports.take(inputs)
+        own.begin(arrays)
+        output = _infer(own.request, arrays)
+        own.advance(arrays)
+        return output
+
+    def new_state(self) -> OpenVinoState:
+        """See `Session.new_state`."""
+        return OpenVinoState(self._compiled)
+
+
+class _Ports:
+    """The inputs of a model in their order. A port carries several names: the first run shows which the caller uses."""
+
+    def __init__(self, ports: Sequence[Any]) -> None:
+        self._ports = [(sorted(port.get_names()), port.element_type.to_dtype()) for port in ports]
+        self._inputs: list[tuple[str, np.dtype[Any]]] = []
+
+    def take(self, inputs: Inputs) -> list[NDArray[np.generic]]:
+        if not self._inputs:
+            self._inputs = [
+                (next((name for name in names if name in inputs), "/".join(names)), dtype)
+                for names, dtype in self._ports
+            ]
+        return [np.ascontiguousarray(take_input(inputs, name), dtype) for name, dtype in self._inputs]
+
+
+def _infer(request: openvino.InferRequest, arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.float32]:
+    for index, array in enumerate(arrays):
+        request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
+    # `infer` does the same, and spends 45 microseconds on its dictionaries.
+    request.start_async()
+    request.wait()
+    output: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
+    return output
+
+
+def open_model(path: Path, threads: int, precision: Precision) -> OpenVinoSession | StatefulOpenVinoSession:
     """Load `path` with `threads` threads in latency mode; see `open_session`.
 
     Args:
@@ -89,8 +148,14 @@ def open_model(path: Path, threads: int, precision: Precision) -> OpenVinoSessio
         threads: threads of one run.
         precision: what OpenVINO would otherwise choose by the CPU.
     """
+    config = settings(threads, precision)
+    core = openvino.Core()
     try:
-        return OpenVinoSession(path, settings(threads, precision))
+        compiled = core.compile_model(str(path), "CPU", config)
+        request = compiled.create_infer_request()
+        if request.query_state():
+            return StatefulOpenVinoSession(compiled)
+        return OpenVinoSession(core, path, config, request)
     except (RuntimeError, ValueError) as error:
         raise EngineError(f"openvino {openvino.__version__} cannot open {path}: {error}") from error
 

@@ -4,7 +4,7 @@ The benchmark times the `run` of these sessions, so what is measured is exactly 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from pipeline.runtime.errors import EngineError, RuntimeInputError
 
 Inputs = Mapping[str, NDArray[np.generic]]
+
+# A file calls a tensor of the state `past.<name>` where it takes it, and `present.<name>` where it gives it back.
+PAST, PRESENT = "past.", "present."
 
 # engine -> the package that a device installs for it
 ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai-edge-litert"}
@@ -70,16 +73,31 @@ class Positions:
     """The counting half of a state whose buffers are addressed by position.
 
     What lies behind `length` is never read: a model masks it, and later calls overwrite it. So rewinding only counts.
+
+    Attributes:
+        length: see `State`.
+        batch: rows of the calls, which the first one decides; 0 before it.
     """
 
-    def __init__(self, length: int = 0) -> None:
-        self.length = length
+    def __init__(self, length: int = 0, batch: int = 0) -> None:
+        self.length, self.batch = length, batch
 
     def rewind(self, length: int) -> None:
         """See `State.rewind`."""
         if not 0 <= length <= self.length:
             raise RuntimeInputError(f"a state of {self.length} positions cannot be rewound to {length}")
         self.length = length
+
+    def begin(self, arrays: Sequence[NDArray[np.generic]]) -> None:
+        """Before a call: fix the batch, or refuse another one."""
+        batch = arrays[0].shape[0]
+        if self.batch not in (0, batch):
+            raise RuntimeInputError(f"the state was filled with a batch of {self.batch}, but this call has {batch}")
+        self.batch = batch
+
+    def advance(self, arrays: Sequence[NDArray[np.generic]]) -> None:
+        """After a call: count the positions of its inputs."""
+        self.length += next(array.shape[1] for array in arrays if array.ndim > 1)
 
 
 class Session(Protocol):
@@ -91,8 +109,8 @@ class Session(Protocol):
         Args:
             inputs: arrays by input name, all with the same first axis (the batch); for text `input_ids`
                 and `attention_mask`, int32 [batch, length].
-            state: from `new_state` of this session; it is advanced in place by the positions of the call, which is
-                the second axis of the model's first input. A model without a state takes none.
+            state: from `new_state` of this session; it is advanced in place by the positions of the call: the second
+                axis of the first input that has one. A model without a state takes none.
 
         Returns:
             float32 [batch, d], owned by the caller.

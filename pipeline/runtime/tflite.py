@@ -7,14 +7,17 @@ signature that computes the fewest padded elements, pads with zeros (which the a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from pipeline.runtime.tflite_state import StatefulTfliteSession
+
 from pipeline.runtime.errors import EngineError, RuntimeInputError
-from pipeline.runtime.session import Inputs, Precision, State, refuse_state, take_input
+from pipeline.runtime.session import PAST, Inputs, Precision, State, refuse_state, take_input
 
 Shape = tuple[int, ...]
 
@@ -84,10 +87,16 @@ class TfliteSession:
         return signature
 
 
-def open_model(path: Path, threads: int, precision: Precision) -> TfliteSession:
+def open_model(path: Path, threads: int, precision: Precision) -> "TfliteSession | StatefulTfliteSession":
     """Load `path` with `threads` threads; see `open_session`. The file alone decides the precision."""
     try:
-        return TfliteSession(Interpreter(model_path=str(path), num_threads=threads))
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        names = [name for tensors in interpreter.get_signature_list().values() for name in tensors["inputs"]]
+        if not any(name.startswith(PAST) for name in names):
+            return TfliteSession(interpreter)
+        from pipeline.runtime.tflite_state import StatefulTfliteSession
+
+        return StatefulTfliteSession(path, threads)
     except (RuntimeError, ValueError) as error:
         raise EngineError(f"tflite (ai-edge-litert) cannot open {path}: {error}") from error
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.students import Student
+from pipeline.students.layers.pooling import mean
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,9 @@ class TextEncoder(nn.Module):
         pooled = mean(self.features(input_ids, attention_mask), attention_mask)
         return functional.normalize(self.output(pooled), dim=-1)
 
-
-def mean(features: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean over the tokens that are no padding: `[batch, length, d]` to `[batch, d]`."""
-    weights = attention_mask.to(features.dtype).unsqueeze(1)
-    return (weights / weights.sum(dim=2, keepdim=True).clamp(min=1.0) @ features).squeeze(1)
+    def tables(self) -> list[nn.Embedding]:
+        """Tables that int8 rounds: that of the tokens; positions are few and stay in float."""
+        return [self.tokens]
 
 
 STUDENT = Student(TextEncoderConfig, TextEncoder)

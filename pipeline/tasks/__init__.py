@@ -2,8 +2,8 @@
 
     tasks.training("image_classification").prune(work)
 
-is the function `prune` of pipeline/tasks/image_classification/training.py. A stage asks for the module that it needs and
-brings no other, so that an edit of one verb reruns the stages of that verb alone.
+is the function `prune` of pipeline/tasks/image_classification/training.py. A stage asks for the module that it
+needs and brings no other, so that an edit of one verb reruns the stages of that verb alone.
 """
 
 from importlib import import_module

@@ -5,18 +5,20 @@ its functions. What gate, report and `bardlet validate` must know, without torch
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pipeline.engines.spec import Arrays, Case, ModelSpec
 from pipeline.layout import ModelLayout
 from pipeline.params.blocks import ModelParams
-from pipeline.records.step import StepReport
+from pipeline.records.step import StepReport, TrainingRun
 from pipeline.runtime.session import Session
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pipeline.compress.training import TrainReport
 
 P = TypeVar("P", bound=ModelParams)
 
@@ -31,6 +33,7 @@ class Work(Generic[P]):
         paths: where the model's artifacts lie.
         out: an empty folder, which gets its final name when the verb returns.
         where: says where a key of the model stands: `where("teacher")` is `params.yaml:41: models.x.teacher`.
+        started: when the stage began, by `time.monotonic`.
     """
 
     params: P
@@ -38,6 +41,7 @@ class Work(Generic[P]):
     paths: ModelLayout
     out: Path
     where: Callable[[str], str]
+    started: float
 
     @property
     def root(self) -> Path:
@@ -58,6 +62,11 @@ class Step:
     losses: tuple[float, ...] = ()
 
 
+def training_of(trained: "TrainReport") -> TrainingRun:
+    """What report.json says of a training run."""
+    return TrainingRun(**{name: value for name, value in asdict(trained).items() if name != "losses"})
+
+
 class Data(Protocol):
     """`data.py`."""
 
@@ -70,9 +79,6 @@ class Teacher(Protocol):
 
     def run_teacher(self, work: Work[Any]) -> Step:
         """Check and copy the teacher, or train it; run it over the data, and write what it said."""
-
-    def load_teacher(self, paths: ModelLayout) -> "nn.Module | None":
-        """The teacher as a module that can be exported; `None` for a black box."""
 
 
 class Training(Protocol):
@@ -90,6 +96,9 @@ class Training(Protocol):
 
 class Serving(Protocol):
     """`serving.py`: how a model is called."""
+
+    def load_teacher(self, paths: ModelLayout) -> "nn.Module | None":
+        """The teacher as a module that can be exported; `None` for a black box."""
 
     def model_spec(self, params: Any) -> ModelSpec:
         """Inputs, output and served shapes of the student."""
@@ -111,7 +120,7 @@ class Judging(Protocol):
         """Quality on held-out data, by the keys of `ModelParams.measures`."""
 
     def score(self, session: Session, params: Any, paths: ModelLayout) -> float:
-        """One figure of quality on validation data, more is better: what a reduced precision may lose is stated in it."""
+        """Quality on validation data in one figure, more is better: it states what a reduced precision may lose."""
 
     def teacher_quality(self, paths: ModelLayout) -> Mapping[str, float]:
         """The measures of `evaluate` of the teacher itself."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from pipeline import files
 from pipeline.errors import BardletError, InputError, IntegrityError
 from pipeline.layout import CONFIG, TOKENIZER, WEIGHTS
-from pipeline.params.blocks import HubSource, OnnxSource, PackageSource, PathSource, SavedModelSource, Source, Weights
 from pipeline.params.file import LoadedParams
+from pipeline.params.sources import HubSource, OnnxSource, PackageSource, PathSource, SavedModelSource, Source, Weights
 
 _PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "pytorch_model.pt")
 SAVED_MODEL = "saved_model.pb"

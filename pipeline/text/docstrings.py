@@ -1,4 +1,4 @@
-"""Docstrings of the packages that requirements.lock pins: real technical English, the same on every machine.
+"""Docstrings of the packages that data/corpus.lock pins: real technical English, the same on every machine.
 
 Only files that a distribution lists as its own are read, in a fixed order, so that one lock gives one corpus.
 """
@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.text.texts import Document, read_docstring
 
+LOCK = "corpus.lock"
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 _FILES_PER_TASK = 200
 _BLOCKS = ("body", "orelse", "handlers", "finalbody")

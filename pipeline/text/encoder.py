@@ -1,86 +1,39 @@
-"""A sentence-transformers or Hugging Face encoder as one module: transformer, pooling, unit length."""
+"""Reading the encoder of a sentence-transformers or Hugging Face folder."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 from pipeline.errors import InputError
 from pipeline.layout import CONFIG, WEIGHTS
-from pipeline.students.text_encoder import mean
+from pipeline.students.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
 from pipeline.weights import load_strictly, read_tensors
 
 _POOLING = Path("1_Pooling") / CONFIG
 _SUPPORTED_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
-class TeacherEncoder(nn.Module):
-    """Token ids to sentence embeddings of unit length, as sentence-transformers would give them."""
-
-    def __init__(self, transformer: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.transformer = transformer
-        self.pooling = pooling
-
-    def token_outputs(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The last layer's output, float32 `[batch, length, d]`."""
-        return self.transformer(input_ids=input_ids.long(), attention_mask=attention_mask.long()).last_hidden_state  # type: ignore[no-any-return]
-
-    def pool(self, outputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token outputs `[batch, length, d]` to embeddings of unit length `[batch, d]`."""
-        pooled = outputs[:, 0] if self.pooling == "cls" else mean(outputs, attention_mask)
-        return functional.normalize(pooled, dim=-1)
-
-    def unscaled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The mean of the token outputs, not at unit length: int `[batch, length]` to float32 `[batch, d]`."""
-        return mean(self.token_outputs(input_ids, attention_mask), attention_mask)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embed texts: ids and mask int `[batch, length]` to float32 `[batch, d]`."""
-        return self.pool(self.token_outputs(input_ids, attention_mask), attention_mask)
-
-
-def load_encoder(folder: Path) -> TeacherEncoder:
-    """Load the encoder of a sentence-transformers or Hugging Face folder; no code of the folder is run.
+def load_encoder(folder: Path) -> TransformerEncoder:
+    """Load the encoder of a folder; no code of the folder is run.
 
     Raises:
         InputError: the folder describes something other than a transformer with mean or CLS pooling.
         IntegrityError: the weights do not fit the architecture that config.json names.
     """
     # Slow to import, and only a stage that runs a teacher needs it.
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
-    pooling = _pooling(folder)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        shapes = AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
-    transformer = shapes.to_empty(device="cpu")
+    described = AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
+    model = TransformerEncoder(TransformerEncoderConfig(described, _pooling(folder)))
     tensors = read_tensors(folder / WEIGHTS)
     # Older exports carry this constant as a tensor; it is no weight.
     tensors.pop("embeddings.position_ids", None)
     load_strictly(
-        transformer,
+        model.transformer,
         {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
         folder / WEIGHTS,
     )
-    _restore_constants(transformer)
-    return TeacherEncoder(transformer, pooling).eval()
-
-
-def _restore_constants(transformer: nn.Module) -> None:
-    """Buffers that no checkpoint holds are positions and segment zeros; `to_empty` left them undefined."""
-    for module in transformer.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            if name in module._non_persistent_buffers_set:
-                fresh = (
-                    torch.arange(buffer.numel()).reshape(buffer.shape)
-                    if name == "position_ids"
-                    else torch.zeros_like(buffer)
-                )
-                setattr(module, name, fresh.to(buffer.dtype))
+    return model.eval()
 
 
 def _pooling(folder: Path) -> str:

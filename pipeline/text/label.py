@@ -1,6 +1,8 @@
 """Running a teacher over texts: the embeddings that a student learns from and is judged against."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +12,13 @@ from torch import Tensor
 
 from pipeline.errors import StageError
 from pipeline.progress import track
-from pipeline.text.encoder import TeacherEncoder
+from pipeline.students.transformer_encoder import TransformerEncoder
 from pipeline.text.tokens import Tokens, by_length
+from pipeline.weights import load_tensors, save_tensors
 
 Teacher = Callable[[Tensor, Tensor], Tensor]
+
+LABELS, VOCABULARY = "labels.safetensors", "vocabulary.safetensors"
 
 
 def embed(teacher: Teacher, tokens: Tokens, batch_tokens: int, label: str) -> NDArray[np.float32]:
@@ -53,7 +58,7 @@ class ContextualMeans:
     starts from it knows more than one that starts from the token alone.
     """
 
-    def __init__(self, encoder: TeacherEncoder, vocabulary: int, alone: NDArray[np.float32]) -> None:
+    def __init__(self, encoder: TransformerEncoder, vocabulary: int, alone: NDArray[np.float32]) -> None:
         """Start from the teacher's output for each token alone, float32 `[vocabulary, d]`, as one occurrence."""
         self._encoder = encoder
         self._sums = torch.from_numpy(alone.copy())
@@ -84,3 +89,15 @@ def vocabulary_tokens(tokenizer: Tokenizer) -> Tokens:
     ids = np.tile(np.array([frame[0], 0, frame[2]], np.int32), (size, 1))
     ids[:, 1] = np.arange(size)
     return Tokens(ids.reshape(-1), np.arange(0, 3 * size + 1, 3, dtype=np.int64))
+
+
+def save_labels(tokens: Tokens, embeddings: NDArray[np.float32], folder: Path) -> None:
+    """Write the training texts as the teacher read them, and its embeddings of them, float32 `[n, d]`."""
+    labels: dict[str, NDArray[Any]] = {"ids": tokens.ids, "offsets": tokens.offsets}
+    save_tensors({**labels, "embeddings": embeddings.astype(np.float16)}, folder / LABELS)
+
+
+def load_labels(folder: Path) -> tuple[Tokens, NDArray[np.float32]]:
+    """The training texts as the teacher read them, and its embeddings of them, float32 `[n, d]`; from its folder."""
+    labels = load_tensors(folder / LABELS)
+    return Tokens(labels["ids"], labels["offsets"]), labels["embeddings"].astype(np.float32)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.tasks.sentence_embedding.params import DataParams
 from pipeline.text.texts import Document, Passage
 
 # Passages are what retrieval must embed, sentences what queries look like. A fifth was too little: 82 % of the
@@ -17,6 +16,24 @@ _PASSAGE_SHARE = 0.4
 _MAX_HELD_OUT_SHARE = 0.04
 # Where there are few groups, one of about the mean size may be.
 _MAX_HELD_OUT_MEANS = 1.5
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much goes where.
+
+    Attributes:
+        holdout_fraction: share of the sentences whose groups are for evaluation.
+        max_train_texts: texts to train on at most.
+        validation_texts: the same of validation, `heldout_texts` of evaluation.
+        retrieval_pairs: summaries with their bodies, for recall.
+    """
+
+    holdout_fraction: float
+    max_train_texts: int
+    validation_texts: int
+    heldout_texts: int
+    retrieval_pairs: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class Corpus:
     groups: dict[str, tuple[str, ...]]
 
 
-def split(documents: Sequence[Document], params: DataParams, seed: int, where: str) -> Corpus:
+def split(documents: Sequence[Document], sizes: Sizes, seed: int, where: str) -> Corpus:
     """Deduplicate and split `documents` by group.
 
     A text of an evaluation group that also stands in a training group is dropped from the evaluation.
@@ -38,14 +55,14 @@ def split(documents: Sequence[Document], params: DataParams, seed: int, where: s
     Raises:
         InputError: a split has too few texts; all such splits are named together.
     """
-    train_groups, validation_groups, heldout_groups = _assign(documents, params.holdout_fraction, seed)
+    train_groups, validation_groups, heldout_groups = _assign(documents, sizes.holdout_fraction, seed)
     rng = random.Random(seed)
     train_documents = [d for d in documents if d.group in train_groups]
     seen = {key(text) for document in train_documents for text in _texts(document)}
-    train = _train_texts(train_documents, params.max_train_texts, rng)
-    validation = _evaluation_sentences(documents, validation_groups, seen, params.validation_texts, rng)
-    heldout = _evaluation_sentences(documents, heldout_groups, seen, params.heldout_texts, rng)
-    retrieval = _retrieval(documents, heldout_groups, seen, params.retrieval_pairs, rng)
+    train = _train_texts(train_documents, sizes.max_train_texts, rng)
+    validation = _evaluation_sentences(documents, validation_groups, seen, sizes.validation_texts, rng)
+    heldout = _evaluation_sentences(documents, heldout_groups, seen, sizes.heldout_texts, rng)
+    retrieval = _retrieval(documents, heldout_groups, seen, sizes.retrieval_pairs, rng)
     corpus = Corpus(
         tuple(train),
         tuple(validation),
@@ -57,7 +74,7 @@ def split(documents: Sequence[Document], params: DataParams, seed: int, where: s
             "heldout": tuple(sorted(heldout_groups)),
         },
     )
-    _check_sizes(corpus, params, where)
+    _check_sizes(corpus, sizes, where)
     return corpus
 
 
@@ -131,12 +148,12 @@ def _unique(texts: Iterable[str]) -> list[str]:
     return list({key(text): text for text in texts}.values())
 
 
-def _check_sizes(corpus: Corpus, params: DataParams, where: str) -> None:
+def _check_sizes(corpus: Corpus, sizes: Sizes, where: str) -> None:
     found = {
         "train": (len(corpus.train), 1),
-        "validation": (len(corpus.validation), min(params.validation_texts, 2)),
-        "heldout": (len(corpus.heldout), min(params.heldout_texts, 3)),
-        "retrieval": (len(corpus.retrieval), params.retrieval_pairs),
+        "validation": (len(corpus.validation), min(sizes.validation_texts, 2)),
+        "heldout": (len(corpus.heldout), min(sizes.heldout_texts, 3)),
+        "retrieval": (len(corpus.retrieval), sizes.retrieval_pairs),
     }
     problems = [f"{name}: {have} texts, at least {need} needed" for name, (have, need) in found.items() if have < need]
     if problems:

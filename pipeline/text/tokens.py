@@ -89,3 +89,12 @@ def by_length(tokens: Tokens, batch_tokens: int) -> Iterator[NDArray[np.int64]]:
         size = max(1, batch_tokens // int(tokens.lengths[order[start]]))
         yield order[start : start + size]
         start += size
+
+
+def examples(tokens: Tokens) -> list[dict[str, NDArray[np.int32]]]:
+    """Each text as the inputs of one call, int32 `[1, length]`."""
+    made: list[dict[str, NDArray[np.int32]]] = []
+    for start, end in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True):
+        ids = tokens.ids[None, start:end]
+        made.append({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    return made

@@ -1,175 +1,153 @@
-"""Every exported variant against the PyTorch model it came from, and on the task: one table for benchmark and gate.
+"""Every exported variant against the PyTorch model it came from, and on the task: one record for benchmark and gate.
 
-The table holds no timing, so that it is the same wherever it is made.
+The record holds no timing, so that it is the same wherever it is made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline import files, weights
-from pipeline.engines.spec import Arrays
+from pipeline import files, students, tasks
+from pipeline.engines.rows import rows
+from pipeline.engines.spec import Arrays, Case, ModelSpec
+from pipeline.engines.torch_session import TorchSession
 from pipeline.errors import StageError
 from pipeline.layout import REPORT, Engine, ModelLayout, Variant
-from pipeline.params.blocks import ModelParams, Tolerance
-from pipeline.progress import note, track
-from pipeline.runtime.session import Session, open_session
-from pipeline.tasks import task
-from pipeline.tasks.base import Encode
-from pipeline.text.quality import cosine_similarities
-
-_STEPS = ("distill", "prune", "quantize")
-# A row of zeros has no direction to compare; its differences count as they are.
-_SHORTEST = 1e-6
+from pipeline.params.blocks import ModelParams
+from pipeline.progress import note
+from pipeline.records.export import Export, ExportedVariant
+from pipeline.records.step import StepReport
+from pipeline.records.verification import CaseEntry, JudgedCase, StepSummary, Summary, Verification, VerifiedVariant
+from pipeline.runtime.session import Precision, open_session
+from pipeline.verify.compare import compare
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Examples, and what PyTorch gives for them, float32 `[n, d]`."""
+    """Examples, and what PyTorch gives for them one by one, float32 `[n, d]`."""
 
     examples: Sequence[Arrays]
     outputs: NDArray[np.float32]
 
 
-def _reference(source: nn.Module, examples: Sequence[Arrays]) -> Reference:
-    return Reference(examples, module_encode(source)(examples))
-
-
-def verify_model(model: str, params: ModelParams, paths: ModelLayout) -> Mapping[str, Any]:
+def verify_model(model: str, params: ModelParams, paths: ModelLayout, cases: Sequence[Case]) -> Verification:
     """Judge every variant of every engine.
 
-    Returns:
-        The content of verify.json: sizes, steps of compression, cases, and one entry a variant with its problems.
+    Args:
+        model: its name.
+        params: its block of params.yaml.
+        paths: where its artifacts lie.
+        cases: what the benchmark will measure.
+
+    Raises:
+        IntegrityError: an artifact is missing or damaged.
+        StageError: an export is not the file that the export stage wrote.
     """
-    kind = task(params.task)
-    examples = kind.comparison_inputs(params, paths, params.verify.examples)
-    student = _reference(weights.load_model(paths.quantized), examples)
-    references = {Variant.FP32: student, Variant.INT8: student}
-    teacher = kind.load_teacher_module(paths.teacher)
-    if teacher is not None:
-        references[Variant.TEACHER] = _reference(teacher, examples[: params.verify.teacher_examples])
-    variants = []
-    for engine in Engine:
-        manifest = files.read_json(paths.export_manifest(engine))
-        for name in manifest["variants"]:
-            variant = Variant(name)
-            variants.append(_judge(engine, variant, references[variant], manifest["variants"][name], params, paths))
-    reports = {
-        step: files.read_json(folder / REPORT)
-        for step, folder in zip(_STEPS, (paths.student, paths.pruned, paths.quantized), strict=True)
-    }
-    teacher_report = files.read_json(paths.teacher / REPORT)
-    return {
-        "model": model,
-        "task": params.task,
-        "teacher": _summary(teacher_report),
-        "student": _summary(reports["quantize"]),
-        "steps": [
-            {"step": step, **_summary(report)} for step, report in {"teacher": teacher_report, **reports}.items()
-        ],
-        "gains": reports["prune"].get("gains", {}),
-        **{key: reports["prune"][key] for key in ("sensitivity_ratio", "sensitivity") if key in reports["prune"]},
-        "cases": [{"name": case.name, **case.shape} for case in kind.cases(params, paths)],
-        "budget_case": {**params.budgets.case.shape(), "threads": params.budgets.case.threads},
-        "variants": variants,
-    }
+    references = _references(params, paths)
+    variants = [
+        _judge(engine, variant, references[variant], entry, params, paths)
+        for engine in Engine
+        for variant, entry in Export.read(paths.export_manifest(engine)).variants.items()
+    ]
+    reports = dict(_reports(params, paths))
+    last = list(reports.values())[-1]
+    pruned = reports.get("prune")
+    return Verification(
+        model=model,
+        task=params.task,
+        teacher=_summary(reports["teacher"]),
+        student=_summary(last),
+        steps=tuple(StepSummary(step=step, **_size(report)) for step, report in reports.items()),
+        gains={} if pruned is None else pruned.gains,
+        sensitivity_ratio=None if pruned is None else pruned.sensitivity_ratio,
+        sensitivity=() if pruned is None else pruned.sensitivity,
+        cases=tuple(CaseEntry(name=one.name, shape=one.shape, before=one.before is not None) for one in cases),
+        judged={
+            name: JudgedCase(shape=case.shape(), threads=case.threads) for name, case in params.budgets.judged().items()
+        },
+        variants=tuple(variants),
+    )
 
 
-def figures(report: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """The figures of verify.json by engine and variant, since `dvc metrics show` leaves lists out."""
+def figures(verification: Verification) -> dict[str, dict[str, dict[str, Any]]]:
+    """The figures by engine and variant, since `dvc metrics show` leaves lists out."""
     nested: dict[str, dict[str, dict[str, Any]]] = {}
-    for entry in report["variants"]:
-        shown = {key: entry[key] for key in ("size_bytes", "mean_cosine", "max_abs_error")}
-        nested.setdefault(entry["engine"], {})[entry["variant"]] = {**shown, **entry["quality"]}
+    for one in verification.variants:
+        shown = one.model_dump(include={"size_bytes", "mean_cosine", "max_abs_error"})
+        nested.setdefault(one.engine.value, {})[one.variant.value] = {**shown, **one.quality}
     return nested
 
 
-def compare(given: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: Tolerance) -> dict[str, Any]:
-    """Differences of two runs over the same inputs, and what is out of tolerance.
-
-    The largest absolute error is relative to the length (L2 norm) of the wanted row, so that one scale serves logits
-    and embeddings; those of unit length are compared as they are.
-
-    Args:
-        given: the export's outputs, float32 `[n, d]`.
-        wanted: PyTorch's for the same inputs, float32 `[n, d]`.
-        tolerance: of both measures.
-    """
-    if not np.isfinite(given).all():
-        return {"mean_cosine": None, "max_abs_error": None, "problems": ["the output holds NaN or infinity"]}
-    cosine = float(cosine_similarities(given, wanted).mean())
-    lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
-    error = float((np.abs(given - wanted) / np.maximum(lengths, _SHORTEST)).max())
-    problems = []
-    if cosine < tolerance.mean_cosine:
-        problems.append(f"mean cosine {cosine:.5f} < tolerance {tolerance.mean_cosine}")
-    if error > tolerance.max_abs_error:
-        problems.append(f"largest absolute error {error:.4f} > tolerance {tolerance.max_abs_error}")
-    return {"mean_cosine": cosine, "max_abs_error": error, "problems": problems}
+def _references(params: ModelParams, paths: ModelLayout) -> Mapping[Variant, Reference]:
+    serving = tasks.serving(params.task)
+    examples = serving.comparison_inputs(params, paths, params.verify.examples)
+    student = _reference(students.load_model(paths.quantized), serving.model_spec(params), examples)
+    references = {variant: student for variant in params.export.ladder.variants()}
+    teacher = serving.load_teacher(paths)
+    if teacher is not None:
+        few = examples[: params.verify.teacher_examples]
+        references[Variant.TEACHER] = _reference(teacher, serving.teacher_spec(params), few)
+    return references
 
 
-def session_encode(session: Session, label: str) -> Encode:
-    """Run an engine over examples one by one, as a device does."""
-
-    def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
-        return np.concatenate(
-            [session.run(example) for example in track(examples, total=len(examples), label=label, unit="examples")]
-        )
-
-    return encode
-
-
-def module_encode(module: nn.Module) -> Encode:
-    """Run a PyTorch model over examples one by one."""
-
-    def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return np.concatenate(
-                [module(*(torch.from_numpy(a) for a in example.values())).numpy() for example in examples]
-            )
-
-    return encode
+def _reference(source: nn.Module, spec: ModelSpec, examples: Sequence[Arrays]) -> Reference:
+    session = TorchSession(source, spec)
+    return Reference(examples, rows(session, examples, "verify: PyTorch", one_by_one=True))
 
 
 def _judge(
     engine: Engine,
     variant: Variant,
     reference: Reference,
-    exported: Mapping[str, Any],
+    exported: ExportedVariant,
     params: ModelParams,
     paths: ModelLayout,
-) -> dict[str, Any]:
-    kind = task(params.task)
+) -> VerifiedVariant:
     path = paths.variant(engine, variant)
     label = f"verify: {engine} {variant}"
-    for name, facts in exported["files"].items():
-        if files.sha256(path.parent / name) != facts["sha256"]:
+    for name, facts in exported.files.items():
+        if files.sha256(path.parent / name) != facts.sha256:
             raise StageError(f"{path.parent / name} is not the file that the export wrote: run `dvc repro` again")
     # One thread: what is judged depends on no number of cores, and threads that wait for each other burn one.
-    encode = session_encode(open_session(engine.value, path, 1), label)
-    is_teacher = variant is Variant.TEACHER
-    differences = compare(encode(reference.examples), reference.outputs, params.verify.tolerances[variant])
+    session = open_session(engine.value, path, 1, Precision(**exported.precision.model_dump()))
+    given = rows(session, reference.examples, label)
+    differences = compare(given, reference.outputs, params.verify.tolerances[variant])
+    judging = tasks.judging(params.task)
     # The teacher's own quality was measured in PyTorch; its export only has to agree with that.
-    quality = kind.teacher_quality(paths) if is_teacher else kind.evaluate(encode, params, paths)
-    for problem in differences["problems"]:
+    quality = judging.evaluate(session, params, paths) if variant.is_student else judging.teacher_quality(paths)
+    for problem in differences.problems:
         note(f"{label}: {problem}")
-    return {
-        "engine": engine.value,
-        "variant": variant.value,
-        "path": path.as_posix(),
-        "files": exported["files"],
-        "size_bytes": exported["size_bytes"],
-        **({"accuracy": exported["accuracy"]} if "accuracy" in exported else {}),
-        "quality": dict(quality),
-        **differences,
-        "verified": not differences["problems"],
-    }
+    return VerifiedVariant(
+        engine=engine,
+        variant=variant,
+        path=path.relative_to(paths.root).as_posix(),
+        files=exported.files,
+        size_bytes=exported.size_bytes,
+        precision=exported.precision,
+        reduction=exported.reduction,
+        quality=quality,
+        mean_cosine=differences.mean_cosine,
+        max_abs_error=differences.max_abs_error,
+        problems=differences.problems,
+    )
 
 
-def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: report.get(key) for key in ("params", "macs", "size_bytes", "quality")}
+def _reports(params: ModelParams, paths: ModelLayout) -> Iterator[tuple[str, StepReport]]:
+    """The teacher's report, and those of the steps that are taken; a student that is the teacher needs no other."""
+    yield "teacher", StepReport.read(paths.teacher / REPORT)
+    steps = (("distill", params.distill, paths.student), ("prune", params.prune, paths.pruned))
+    for step, settings, folder in (*steps, ("quantize", params.quantize, paths.quantized)):
+        if settings != "none":
+            yield step, StepReport.read(folder / REPORT)
+
+
+def _size(report: StepReport) -> dict[str, Any]:
+    return report.model_dump(include={"params", "macs", "size_bytes", "quality"})
+
+
+def _summary(report: StepReport) -> Summary:
+    return Summary(**_size(report))

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import openvino
 import pytest
-import torch
 from ai_edge_litert.schema_py_generated import TensorType
 from numpy.typing import NDArray
 from torch import nn

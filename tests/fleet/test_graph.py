@@ -10,21 +10,24 @@ from safetensors.numpy import load_file
 
 from pipeline.files import read_json, sha256
 from pipeline.layout import CALIBRATION, CONFIG, REPORT, SUFFIX, TOKENIZER, WEIGHTS, Engine, Variant
+from pipeline.records.verification import Verification
 from pipeline.runtime.release import Release
 from tests.fleet import workspace
 from tests.fleet.workspace import MODEL, Fleet
 
 STAGES = {
     "host", f"data@{MODEL}", f"teacher@{MODEL}", f"distill@{MODEL}", f"prune@{MODEL}", f"quantize@{MODEL}",
-    f"export@{MODEL}-onnxruntime", f"export@{MODEL}-openvino", f"export@{MODEL}-tflite", f"verify@{MODEL}",
+    f"export-onnxruntime@{MODEL}", f"export-openvino@{MODEL}", f"export-tflite@{MODEL}", f"verify@{MODEL}",
     "benchmark", "gate", f"release@{MODEL}",
 }  # fmt: skip
 # Its output is compared instead: another machine must be noticed.
 ALWAYS = {"host"}
+TRAINED = {f"{step}@{MODEL}" for step in ("distill", "prune", "quantize")}
+VARIANTS = (Variant.TEACHER, Variant.FP32, Variant.INT8)
 
 
 def every_variant() -> Iterator[tuple[Engine, Variant]]:
-    return ((engine, variant) for engine in Engine for variant in Variant)
+    return ((engine, variant) for engine in Engine for variant in VARIANTS)
 
 
 def test_every_training_stage_leaves_a_student_and_what_it_cost(fleet: Fleet) -> None:
@@ -59,7 +62,7 @@ def test_the_splits_share_no_group(fleet: Fleet) -> None:
 def test_every_engine_has_every_variant_with_its_checksum(fleet: Fleet) -> None:
     for engine in Engine:
         manifest = read_json(fleet.paths.export_manifest(engine))
-        assert set(manifest["variants"]) == {variant.value for variant in Variant}
+        assert tuple(manifest["variants"]) == VARIANTS
         for name, variant in manifest["variants"].items():
             assert variant["path"] == f"artifacts/{MODEL}/export/{engine}/{name}{SUFFIX[engine]}"
             for file, facts in variant["files"].items():
@@ -67,10 +70,9 @@ def test_every_engine_has_every_variant_with_its_checksum(fleet: Fleet) -> None:
 
 
 def test_every_variant_is_verified_and_measured_with_its_raw_samples(fleet: Fleet) -> None:
-    verified = read_json(fleet.paths.verify)
-    assert verified == read_json(fleet.paths.fleet_variants)
-    assert {(v["engine"], v["variant"]) for v in verified["variants"]} == set(every_variant())
-    assert all(v["verified"] and not v["problems"] for v in verified["variants"])
+    verified = Verification.read(fleet.paths.verification)
+    assert {(one.engine, one.variant) for one in verified.variants} == set(every_variant())
+    assert all(one.verified for one in verified.variants), verified.variants
     results = read_json(fleet.layout.results)
     assert results["failures"] == []
     cases = {(m["engine"], m["variant"], m["case"]) for m in results["measurements"]}
@@ -100,6 +102,30 @@ def test_a_second_repro_runs_nothing_but_the_probe_of_the_host(own: Fleet) -> No
     done = own.dvc("repro")
     assert (done.code, done.ran) == (0, ALWAYS)
     assert (own.root / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.parametrize(
+    ("module", "reruns"),
+    [
+        ("pipeline/tasks/sentence_embedding/data.py", {f"data@{MODEL}"}),
+        ("pipeline/tasks/sentence_embedding/teacher.py", {f"teacher@{MODEL}"}),
+        (
+            "pipeline/tasks/sentence_embedding/training.py",
+            {f"{step}@{MODEL}" for step in ("distill", "prune", "quantize")},
+        ),
+        ("pipeline/tasks/image_classification/training.py", set()),
+        ("pipeline/gate/checks.py", {"gate"}),
+        ("pipeline/engines/tflite/export.py", {f"export-tflite@{MODEL}"}),
+        ("pipeline/benchmark/measure.py", {"benchmark"}),
+        ("pipeline/orchestration/plan/schedule.py", set()),
+    ],
+)
+def test_an_edited_module_reruns_the_stages_of_its_own_room_alone(module: str, reruns: set[str], own: Fleet) -> None:
+    with (own.root / module).open("a", encoding="utf-8") as stream:
+        stream.write("# edited\n")
+    done = own.dvc("status", "--json")
+    assert done.code == 0, done.said
+    assert set(json.loads(done.out)) - ALWAYS == reruns
 
 
 def test_the_graph_names_every_stage(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.files import read_json, sha256
 from pipeline.layout import CALIBRATION, CONFIG, PREPROCESSING, REPORT, WEIGHTS, Engine
+from pipeline.records.verification import Verification
 from pipeline.runtime import Release
 from tests.fleet import workspace
 from tests.fleet.workspace import Fleet
@@ -29,12 +30,19 @@ TINY_IMAGES: dict[str, Any] = {
     },
     "student": {"architecture": "conv_net", "options": {"width": 16, "layers": 3}},
     "distill": {"epochs": 2, "batch_size": 32},
-    "prune": {"macs_ratio": 0.5, "epochs": 1},
+    "prune": {"max_params": 10_000, "max_macs": 800_000, "epochs": 1},
     "quantize": {"epochs": 0.2, "calibration_images": 16},
-    "export": {"batch": 2, "int8": {"tolerance": 0.05, "max_float_layers": 2}},
+    "export": {
+        "batch": 2,
+        "ladder": {
+            "fp32": {"inference": "f32"},
+            "int8": {"inference": "f32", "tolerance": 0.05, "max_float_layers": 2},
+        },
+    },
     "verify": {"examples": 16, "teacher_examples": 4},
     "budgets": {
         "params": "none",
+        "macs": "none",
         "quality": {"accuracy_kept": 0.8, "int8_accuracy_drop": 0.1},
         **{engine.value: {"p95_ms": 1000, "size_bytes": 4_000_000, "memory_bytes": 4_000_000_000} for engine in Engine},
     },
@@ -57,7 +65,7 @@ release.run({MODEL!r})
 
 def tiny(params: Any) -> None:
     """Make the shipped params.yaml that of a fleet of one tiny product."""
-    params["fleet"] = [MODEL]
+    params["fleet"] = {MODEL: "image_classification"}
     for other in [name for name in params["models"] if name != MODEL]:
         del params["models"][other]
     for block, values in TINY_IMAGES.items():
@@ -71,7 +79,8 @@ def vision(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     root = tmp_path_factory.mktemp("vision")
     for folder in ("pipeline", "stages"):
         shutil.copytree(workspace.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("params.yaml", "requirements.lock"):
+    for name in ("params.yaml", "requirements.lock", "data/corpus.lock"):
+        (root / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(workspace.ROOT / name, root / name)
     workspace.edit_params(root / "params.yaml", tiny)
     done = subprocess.run(
@@ -99,10 +108,12 @@ def test_each_step_leaves_a_student_and_what_it_cost(vision: Fleet) -> None:
 
 
 def test_every_variant_is_verified_measured_and_judged(vision: Fleet) -> None:
-    verified = read_json(vision.layout.model(MODEL).verify)
-    assert len(verified["variants"]) == 9
-    assert all(entry["verified"] for entry in verified["variants"]), verified["variants"]
-    assert {entry["accuracy"]["tolerance"] for entry in verified["variants"] if entry["variant"] == "int8"} == {0.05}
+    verified = Verification.read(vision.layout.model(MODEL).verification)
+    assert len(verified.variants) == 9
+    assert all(one.verified for one in verified.variants), verified.variants
+    reduced = [one.reduction for one in verified.variants if one.variant.is_reduced]
+    assert {reduction.tolerance for reduction in reduced if reduction} == {0.05}
+    assert len(reduced) == 3
     results = read_json(vision.layout.results)
     assert results["failures"] == []
     assert {one["case"] for one in results["measurements"]} == {"b1", "b2"}

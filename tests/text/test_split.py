@@ -1,18 +1,18 @@
 import random
+from dataclasses import replace
 
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.tasks.sentence_embedding.params import DataParams
-from pipeline.text.split import Corpus, key, split
+from pipeline.text.split import Corpus, Sizes, key, split
 from pipeline.text.texts import Document, Passage
 
 _WORDS = ("alpha", "beta", "gamma", "delta", "file", "reads", "writes", "opens", "closes", "lines", "rows", "tables")
 
 
-def _params(**changes: object) -> DataParams:
-    sizes = {"max_train_texts": 400, "validation_texts": 20, "heldout_texts": 40, "retrieval_pairs": 10}
-    return DataParams.model_validate({"source": "text", **sizes, "holdout_fraction": 0.2, **changes})
+def _sizes(**changes: int) -> Sizes:
+    sizes = Sizes(0.2, max_train_texts=400, validation_texts=20, heldout_texts=40, retrieval_pairs=10)
+    return replace(sizes, **changes)
 
 
 def _documents(groups: int = 40, each: int = 12) -> list[Document]:
@@ -42,7 +42,7 @@ def _keys(corpus: Corpus) -> dict[str, set[str]]:
 
 
 def test_no_group_is_in_two_splits_and_none_is_lost() -> None:
-    groups = split(_documents(), _params(), 3, "here").groups
+    groups = split(_documents(), _sizes(), 3, "here").groups
     assert not set(groups["train"]) & set(groups["validation"])
     assert not set(groups["train"]) & set(groups["heldout"])
     assert not set(groups["validation"]) & set(groups["heldout"])
@@ -52,7 +52,7 @@ def test_no_group_is_in_two_splits_and_none_is_lost() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_no_text_of_an_evaluation_is_a_training_text(seed: int) -> None:
     documents = _documents()
-    corpus = split(documents, _params(), seed, "here")
+    corpus = split(documents, _sizes(), seed, "here")
     keys = _keys(corpus)
     assert keys["train"]
     assert keys["evaluation"]
@@ -64,14 +64,14 @@ def test_no_text_of_an_evaluation_is_a_training_text(seed: int) -> None:
 
 def test_texts_come_from_the_groups_of_their_split() -> None:
     documents = _documents()
-    corpus = split(documents, _params(), 3, "here")
+    corpus = split(documents, _sizes(), 3, "here")
     heldout = {key(s) for d in documents if d.group in corpus.groups["heldout"] for s in d.sentences}
     assert {key(text) for text in corpus.heldout} <= heldout
     assert {key(pair.summary) for pair in corpus.retrieval} <= heldout
 
 
 def test_texts_of_a_split_are_unique() -> None:
-    corpus = split(_documents(), _params(), 3, "here")
+    corpus = split(_documents(), _sizes(), 3, "here")
     for texts in (corpus.train, corpus.validation, corpus.heldout):
         assert len({key(text) for text in texts}) == len(texts)
 
@@ -84,7 +84,7 @@ def test_summaries_and_bodies_of_retrieval_are_each_unique() -> None:
         pairs = [Passage(f"summary {i} {j} of it", f"{shared} {i}") for j in range(9)]
         pairs += [Passage(f"one summary {i} for all", f"body {i} {j} of it") for j in range(9)]
         documents += [Document(group, (), pair) for pair in pairs]
-    corpus = split(documents, _params(retrieval_pairs=50), 3, "here")
+    corpus = split(documents, _sizes(retrieval_pairs=50), 3, "here")
     summaries = {key(pair.summary) for pair in corpus.retrieval}
     bodies = {key(pair.body) for pair in corpus.retrieval}
     assert len(summaries) == len(bodies) == len(corpus.retrieval) == 50
@@ -92,29 +92,29 @@ def test_summaries_and_bodies_of_retrieval_are_each_unique() -> None:
 
 def test_a_seed_gives_the_same_split_and_another_seed_another() -> None:
     documents = _documents()
-    assert split(documents, _params(), 3, "here") == split(documents, _params(), 3, "here")
-    assert split(documents, _params(), 3, "here").groups != split(documents, _params(), 4, "here").groups
+    assert split(documents, _sizes(), 3, "here") == split(documents, _sizes(), 3, "here")
+    assert split(documents, _sizes(), 3, "here").groups != split(documents, _sizes(), 4, "here").groups
 
 
 def test_sizes_are_kept_to() -> None:
-    corpus = split(_documents(), _params(max_train_texts=50, validation_texts=5, heldout_texts=7), 3, "here")
+    corpus = split(_documents(), _sizes(max_train_texts=50, validation_texts=5, heldout_texts=7), 3, "here")
     assert (len(corpus.train), len(corpus.validation), len(corpus.heldout)) == (50, 5, 7)
 
 
 @pytest.mark.parametrize("groups", [3, 6, 10, 24])
 def test_a_few_groups_of_one_size_fill_every_split(groups: int) -> None:
-    corpus = split(_documents(groups, each=120 // groups), _params(), 3, "here")
+    corpus = split(_documents(groups, each=120 // groups), _sizes(), 3, "here")
     assert all(corpus.groups[name] for name in ("train", "validation", "heldout"))
     assert len(corpus.groups["train"]) >= groups / 3
 
 
 def test_all_splits_that_are_too_small_are_named() -> None:
     with pytest.raises(InputError, match="here gives too little text") as caught:
-        split(_documents(groups=1), _params(), 3, "here")
+        split(_documents(groups=1), _sizes(), 3, "here")
     assert "heldout: 0 texts, at least 3 needed" in str(caught.value)
     assert "retrieval: 0 texts, at least 10 needed" in str(caught.value)
 
 
 def test_empty_data_is_an_input_error() -> None:
     with pytest.raises(InputError, match="train: 0 texts, at least 1 needed"):
-        split([], _params(), 3, "here")
+        split([], _sizes(), 3, "here")

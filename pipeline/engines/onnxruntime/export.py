@@ -3,9 +3,11 @@
 import logging
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -24,8 +26,9 @@ from pipeline.engines.onnxruntime.attention import SplitHeadsInside
 from pipeline.engines.onnxruntime.layers import has_convolutions, layers
 from pipeline.engines.onnxruntime.pooling import PoolMeans
 from pipeline.engines.prepare import prepared
-from pipeline.engines.samples import open_sizes, sample_inputs
-from pipeline.engines.spec import ModelSpec
+from pipeline.engines.samples import open_sizes
+from pipeline.engines.spec import ModelSpec, TensorSpec
+from pipeline.engines.state import call_inputs, call_outputs, sample_call
 from pipeline.errors import StageError
 from pipeline.layout import Engine, Variant
 from pipeline.runtime.session import Precision
@@ -45,7 +48,7 @@ class OnnxRuntimeExporter:
         opset = int(toolchain.get("opset", _DEFAULT_OPSET))
         try:
             with _quiet(), torch.no_grad():
-                converted = _convert(prepared(model, sample_inputs(spec, open_sizes(spec))), spec, opset)
+                converted = _convert(prepared(model, sample_call(spec, open_sizes(spec))), spec, opset)
         except Exception as error:  # the exporter raises many kinds, none of them documented
             raise refusal(self.name, "export", out, error) from error
         _check_axes(converted.graph, spec, out)
@@ -90,15 +93,14 @@ class OnnxRuntimeExporter:
 
 
 def _convert(model: torch.nn.Module, spec: ModelSpec, opset: int) -> ir.Model:
-    axes = tuple({i: a for i, a in enumerate(t.axes) if isinstance(a, str)} for t in spec.inputs)
     program = torch.onnx.export(
         model,
-        sample_inputs(spec, open_sizes(spec)),
+        sample_call(spec, open_sizes(spec)),
         dynamo=True,
         opset_version=opset,
-        input_names=[tensor.name for tensor in spec.inputs],
-        output_names=[spec.output.name],
-        dynamic_shapes=axes,
+        input_names=[tensor.name for tensor in call_inputs(spec)],
+        output_names=[tensor.name for tensor in call_outputs(spec)],
+        dynamic_shapes=_open_axes(model, call_inputs(spec)),
         external_data=False,
         verbose=False,
     )
@@ -110,10 +112,20 @@ def _convert(model: torch.nn.Module, spec: ModelSpec, opset: int) -> ir.Model:
     return converted
 
 
+def _open_axes(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> tuple[Any, ...]:
+    """The named axes of each parameter of `forward`; those that a starred one takes are together in a tuple."""
+    axes = [{i: a for i, a in enumerate(tensor.axes) if isinstance(a, str)} for tensor in inputs]
+    kinds = [parameter.kind for parameter in signature(model.forward).parameters.values()]
+    if Parameter.VAR_POSITIONAL not in kinds:
+        return tuple(axes)
+    starred = kinds.index(Parameter.VAR_POSITIONAL)
+    return (*axes[:starred], tuple(axes[starred:]))
+
+
 def _check_axes(graph: ir.Graph, spec: ModelSpec, out: Path) -> None:
     """A tracer that fixes an axis says nothing: the first other shape would fail on the device."""
     values = {value.name: value for value in (*graph.inputs, *graph.outputs)}
-    for tensor in (*spec.inputs, spec.output):
+    for tensor in (*call_inputs(spec), *call_outputs(spec)):
         shape = values[tensor.name].shape or ()
         for axis, size in zip(tensor.axes, shape, strict=True):
             if axis in spec.axis_names() and isinstance(size, int):

@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from pipeline.engines.exporter import (
 )
 from pipeline.engines.openvino import int4, int8, layer_errors
 from pipeline.engines.openvino.layers import has_convolutions, layers
+from pipeline.engines.openvino.variables import keep_state_inside
 from pipeline.engines.prepare import prepared
-from pipeline.engines.samples import open_sizes, sample_inputs
+from pipeline.engines.samples import open_sizes
 from pipeline.engines.spec import ModelSpec, TensorSpec
+from pipeline.engines.state import call_inputs, call_outputs, sample_call
 from pipeline.errors import StageError
 from pipeline.layout import Engine, Variant
 from pipeline.runtime.session import Precision
@@ -46,14 +48,15 @@ class OpenVinoExporter:
         try:
             with _quiet(), torch.no_grad():
                 converted = openvino.convert_model(
-                    prepared(model, sample_inputs(spec, sizes)),
-                    example_input=sample_inputs(spec, sizes),
-                    input=[(_partial_shape(tensor), _TYPES[tensor.dtype]) for tensor in spec.inputs],
+                    prepared(model, sample_call(spec, sizes)),
+                    example_input=sample_call(spec, sizes),
+                    input=[(_partial_shape(tensor), _TYPES[tensor.dtype]) for tensor in call_inputs(spec)],
                 )
         except Exception as error:  # OpenVINO's conversion errors share no public base
             raise refusal(self.name, "export", out, error) from error
-        _name_tensors(converted, spec)
+        _name_tensors(converted, call_inputs(spec), call_outputs(spec))
         _check_axes(converted, spec, out)
+        keep_state_inside(converted, spec)
         _save(converted, out)
 
     def quantize(
@@ -82,7 +85,7 @@ class OpenVinoExporter:
                     quantized = int8.quantize(model, spec, calibration, float_nodes)
         except Exception as error:  # nncf raises its own and OpenVINO's kinds
             raise refusal(self.name, "quantize", fp32, error) from error
-        _name_tensors(quantized, spec)
+        _name_tensors(quantized, spec.inputs, (spec.output,))
         _save(quantized, out)
 
     def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
@@ -99,9 +102,9 @@ def _partial_shape(tensor: TensorSpec) -> openvino.PartialShape:
     return openvino.PartialShape([axis if isinstance(axis, int) else -1 for axis in tensor.axes])
 
 
-def _name_tensors(model: openvino.Model, spec: ModelSpec) -> None:
-    """Give inputs and output the names of the spec; a traced output has none."""
-    for port, tensor in zip((*model.inputs, *model.outputs), (*spec.inputs, spec.output), strict=True):
+def _name_tensors(model: openvino.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Give inputs and outputs the names of the spec; a traced output has none."""
+    for port, tensor in zip((*model.inputs, *model.outputs), (*inputs, *outputs), strict=True):
         port.get_tensor().set_names({tensor.name})
 
 

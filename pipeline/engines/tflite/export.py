@@ -24,8 +24,8 @@ from pipeline.engines.exporter import (
     require_products,
 )
 from pipeline.engines.prepare import prepared
-from pipeline.engines.samples import sample_inputs
 from pipeline.engines.spec import ModelSpec, signature_name
+from pipeline.engines.state import call_inputs, call_outputs, sample_call
 from pipeline.engines.tflite import flatbuffer, int4, int8, layer_errors
 from pipeline.engines.tflite.layers import has_convolutions, layers, scope
 from pipeline.layout import Engine, Variant
@@ -42,12 +42,13 @@ class TfliteExporter:
         """Write one `.tflite` file with a signature for each of `spec.shapes`, named by `signature_name`."""
         try:
             with _quiet(), torch.no_grad():
-                content = _convert(prepared(model, sample_inputs(spec, spec.shapes[0])), spec)
+                content = _convert(prepared(model, sample_call(spec, spec.shapes[0])), spec)
         except Exception as error:  # torch.export, MLIR and litert-torch raise their own kinds
             raise refusal(self.name, "export", out, error) from error
         converted = flatbuffer.read(content)
-        names = {f"args_{index}": tensor.name for index, tensor in enumerate(spec.inputs)}
-        flatbuffer.rename_signature_tensors(converted, names, spec.output.name)
+        inputs = {f"args_{index}": tensor.name for index, tensor in enumerate(call_inputs(spec))}
+        outputs = {f"output_{index}": tensor.name for index, tensor in enumerate(call_outputs(spec))}
+        flatbuffer.rename_signature_tensors(converted, inputs, outputs)
         out.write_bytes(flatbuffer.write(converted))
 
     def quantize(
@@ -93,7 +94,7 @@ def _convert(model: torch.nn.Module, spec: ModelSpec) -> bytes:
 
     converter: Any = litert_torch
     for shape in spec.shapes:
-        converter = converter.signature(signature_name(shape), model, sample_inputs(spec, shape))
+        converter = converter.signature(signature_name(shape), model, sample_call(spec, shape))
     content: bytes = converter.convert().model_content()
     return content
 

@@ -36,14 +36,13 @@ def write(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def rename_signature_tensors(model: Any, inputs: Mapping[str, str], output: str) -> None:
-    """Rename what callers name: inputs by `inputs` (old to new), the one output to `output`."""
+def rename_signature_tensors(model: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    """Rename what callers name: inputs and outputs from old to new; others keep their names."""
     for signature in model.signatureDefs:
-        for tensor in signature.inputs:
-            name = tensor.name.decode()
-            tensor.name = inputs.get(name, name).encode()
-        for tensor in signature.outputs:
-            tensor.name = output.encode()
+        for tensors, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
+            for tensor in tensors:
+                name = tensor.name.decode()
+                tensor.name = names.get(name, name).encode()
 
 
 class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # untyped base class

@@ -1,4 +1,4 @@
-"""The blocks of blocks.yaml of a model with `task: image_classification`."""
+"""The blocks of params.yaml of a model with `task: image_classification`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,26 +6,28 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.layout import Variant
 from pipeline.params import blocks
-from pipeline.params.blocks import (
+from pipeline.params.blocks import TrainingParams
+from pipeline.params.choices import BY_SOURCE
+from pipeline.params.model_checks import trained_without_distill
+from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.sources import FromHub, FromOnnx, FromPath, FromSavedModel, Weights
+from pipeline.params.values import (
     Block,
     Fraction,
-    HubSource,
     NonNegativeFloat,
-    OnnxSource,
-    PathSource,
+    OrAbsent,
+    OrNone,
     PositiveFloat,
     PositiveInt,
     QualityBudget,
-    SavedModelSource,
     Sha256,
-    Weights,
+    Share,
 )
-from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
-Source = PathSource | HubSource | SavedModelSource | OnnxSource
-Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Source = Annotated[FromPath | FromHub | FromSavedModel | FromOnnx, BY_SOURCE]
 Option = int | float | bool | str
 
 _STUDENTS = Path(__file__).parents[2] / "students"
@@ -90,14 +92,9 @@ class DesignParams(Block):
         return self
 
 
-class TrainParams(DesignParams):
+class TrainParams(DesignParams, TrainingParams):
     """A teacher that is trained from scratch on the labels."""
 
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_fraction: Fraction
-    weight_decay: NonNegativeFloat
     label_smoothing: Fraction
 
 
@@ -119,14 +116,9 @@ class TeacherParams(Block):
         return self
 
 
-class DistillParams(Block):
+class DistillParams(TrainingParams):
     """Knowledge distillation; see pipeline.compress.logits for the losses."""
 
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_fraction: Fraction
-    weight_decay: NonNegativeFloat
     temperature: PositiveFloat
     teacher_weight: Fraction
     label_smoothing: Fraction
@@ -134,20 +126,18 @@ class DistillParams(Block):
 
 
 class PruneParams(Block):
-    """Structured channel pruning to a target, then recovery; exactly one of the two ratios is a number."""
+    """Structured channel pruning below ceilings of what the student may cost, then recovery."""
 
-    macs_ratio: Share | Literal["none"]
+    max_params: PositiveInt | Literal["none"]
+    max_macs: PositiveInt | Literal["none"]
     latency_ratio: Share | Literal["none"]
     epochs: NonNegativeFloat
     learning_rate: PositiveFloat
 
     @model_validator(mode="after")
-    def _one_target(self) -> "PruneParams":
-        if (self.macs_ratio == "none") == (self.latency_ratio == "none"):
-            raise ValueError(
-                f"macs_ratio is {self.macs_ratio} and latency_ratio {self.latency_ratio}; exactly one is a number, "
-                "the other `none`"
-            )
+    def _a_target(self) -> "PruneParams":
+        if self.max_params == self.max_macs == self.latency_ratio == "none":
+            raise ValueError("max_params, max_macs and latency_ratio are all `none`: at least one is a number")
         return self
 
 
@@ -191,10 +181,10 @@ class ModelParams(blocks.ModelParams):
     task: Literal["image_classification"]
     data: DataParams
     teacher: TeacherParams
-    student: DesignParams | None = None
-    distill: DistillParams | NoStep
-    prune: PruneParams | NoStep
-    quantize: QuantizeParams | NoStep
+    student: OrAbsent[DesignParams] = None
+    distill: OrNone[DistillParams]
+    prune: OrNone[PruneParams]
+    quantize: OrNone[QuantizeParams]
     budgets: Budgets
 
     def pinned_teacher(self) -> Weights | None:
@@ -206,13 +196,21 @@ class ModelParams(blocks.ModelParams):
     def describe(self) -> str:
         """Architecture and size of the images."""
         size, colours = self.data.input_size, "grey" if self.data.channels == 1 else "colour"
+        return f"{self._architecture()} for {size}x{size} {colours} images, judged at {self.budgets.describe_cases()}"
+
+    def _architecture(self) -> str:
+        if self.student is None:
+            return "the teacher itself"
         options = ", ".join(f"{name} {value}" for name, value in self.student.options.items())
-        architecture = f"{self.student.architecture} ({options})" if options else self.student.architecture
-        return f"{architecture} for {size}x{size} {colours} images, judged at {self.budgets.case.describe_shape()}"
+        return f"{self.student.architecture} ({options})" if options else self.student.architecture
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
-        """Fractions that leave nothing to train on."""
+        """Fractions that leave nothing to train on, and training without its recipe."""
+        for step, why in trained_without_distill(document, model):
+            epochs = (*model, step, "epochs")
+            if document.get(epochs, (int, float)):
+                yield document.problem(epochs, f"{why}: write `epochs: 0`, or `{step}: none`")
         path = (*model, "data", "heldout_fraction")
         parts = [document.get((*model, "data", f"{name}_fraction"), (int, float)) for name in ("validation", "heldout")]
         if all(part is not None for part in parts) and sum(parts) >= 1:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline import students
 from pipeline.engines.spec import Arrays, Case, ModelSpec, TensorSpec, signature_name
 from pipeline.images import storage
-from pipeline.layout import ModelLayout
-from pipeline.tasks.image_classification.judging import examples
+from pipeline.images.storage import ImageInfo, examples
+from pipeline.layout import WEIGHTS, ModelLayout
+from pipeline.students.layers.images import ImageConfig
 from pipeline.tasks.image_classification.params import ModelParams
 
 _OUTPUT = TensorSpec("logits", "float32", ("batch", "classes"))
@@ -19,6 +21,18 @@ def example(params: ModelParams, batch: int = 1) -> dict[str, Tensor]:
     """Gray images."""
     side = params.data.input_size
     return {"image": torch.full((batch, params.data.channels, side, side), 128.0)}
+
+
+def image_config(info: ImageInfo) -> ImageConfig:
+    """What a student must know of the images of a data set."""
+    side = info.input_size
+    return ImageConfig(len(info.names), info.channels, side, side, tuple(info.mean), tuple(info.std))
+
+
+def load_teacher(paths: ModelLayout) -> nn.Module | None:
+    """The teacher; None for a black box."""
+    checkpoint = paths.teacher_checkpoint
+    return students.load_model(checkpoint) if (checkpoint / WEIGHTS).exists() else None
 
 
 def model_spec(params: ModelParams) -> ModelSpec:

@@ -1,36 +1,42 @@
 """A teacher of images: found and checked, or trained here; then it judges every view of the training images."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline import weights
+from pipeline import students, weights
 from pipeline.compress.fast_convolutions import fast_convolutions
 from pipeline.compress.training import Schedule, steps_of, train
 from pipeline.cost import describe_size
+from pipeline.engines.rows import rows
+from pipeline.engines.torch_session import TorchSession
 from pipeline.errors import InputError, StageError
 from pipeline.images import storage
+from pipeline.images.augment import Augmentation
+from pipeline.images.storage import examples
 from pipeline.images.views import Views, draw_views
-from pipeline.layout import CONFIG, WEIGHTS
-from pipeline.tasks.image_classification import students
-from pipeline.tasks.image_classification.black_box import open_black_box
-from pipeline.tasks.image_classification.judging import LABELS, examples, quality, torch_encode
+from pipeline.layout import CHECKPOINT, CONFIG, WEIGHTS
+from pipeline.records.step import StepReport, TrainingRun
+from pipeline.tasks.base import Step, Work, training_of
+from pipeline.tasks.image_classification.judging import LABELS, quality
 from pipeline.tasks.image_classification.params import ModelParams, TrainParams
-from pipeline.tasks.image_classification.serving import example
+from pipeline.tasks.image_classification.serving import example, image_config, model_spec
 from pipeline.teacher import sources
+from pipeline.teacher.black_box import SavedModel, open_black_box
 
 _BATCH = 64
 
+Call = Callable[[Tensor], Tensor]
 
-def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Path, out: Path) -> Mapping[str, Any]:
+
+def run_teacher(work: Work[ModelParams]) -> Step:
     """Write `checkpoint/` and `labels.safetensors`.
 
     The labels are logits, float32: `train` `[views, n, classes]`, `validation` and `heldout` `[n, classes]`; and the
@@ -39,79 +45,89 @@ def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Pa
     Raises:
         InputError: the teacher is for other images or another number of classes than the data.
     """
-    views = draw_views(storage.load_split(data / storage.TRAIN), params.data.augment, params.teacher.copies, seed)
-    teacher, module, facts = _obtain(params, seed, root, where, data, out / "checkpoint", views)
-    _require_fit(params, teacher, len(storage.load_info(data).names), where)
-    encode = torch_encode(teacher)
+    params, data = work.params, work.paths.data
+    how = Augmentation(**params.data.augment.model_dump())
+    views = draw_views(storage.load_split(data / storage.TRAIN), how, params.teacher.copies, work.seed)
+    found = _obtain(work, views)
+    _require_fit(params, found, len(storage.load_info(data).names), work.where("teacher"))
     splits = {name: storage.load_split(data / f"{name}.safetensors") for name in ("validation", "heldout")}
-    logits = {name: encode(examples(split.images)) for name, split in splits.items()}
-    with nullcontext() if module is None else fast_convolutions(module, example(params), _BATCH):
-        labels = {"train": _label(teacher, views), "amounts": views.amounts.numpy()}
-    weights.save_tensors({**labels, **logits}, out / LABELS)
-    for name, rows in logits.items():
-        if not np.isfinite(rows).all():
+    session = TorchSession(found.call, model_spec(params))
+    logits = {name: rows(session, examples(split.images), f"teacher: {name}") for name, split in splits.items()}
+    fast = nullcontext() if found.module is None else fast_convolutions(found.module, example(params), _BATCH)
+    with fast:
+        labels = {"train": _label(found.call, views), "amounts": views.amounts.numpy()}
+    weights.save_tensors({**labels, **logits}, work.out / LABELS)
+    for name, given in logits.items():
+        if not np.isfinite(given).all():
             raise StageError(f"the teacher gives NaN or infinity on the {name} images")
-    return {
-        **facts,
-        **describe_size(module, out / "checkpoint" / WEIGHTS, example(params)),
-        "quality": quality(logits["heldout"], logits["heldout"], splits["heldout"].labels),
-    }
+    size = describe_size(found.module, work.out / CHECKPOINT / WEIGHTS, example(params))
+    measured = quality(logits["heldout"], logits["heldout"], splits["heldout"].labels)
+    return Step(StepReport(**size, quality=measured, training=found.training, facts=found.facts))
 
 
-def load_teacher_module(folder: Path) -> nn.Module | None:
-    """The teacher; None for a black box."""
-    checkpoint = folder / "checkpoint"
-    return weights.load_model(checkpoint) if (checkpoint / WEIGHTS).exists() else None
+class _Found:
+    """A teacher that can be called, the same as a module unless it is a black box, and where it is from."""
+
+    def __init__(self, call: Call, facts: dict[str, Any], training: TrainingRun | None = None) -> None:
+        self.call, self.facts, self.training = call, facts, training
+        self.module = call if isinstance(call, nn.Module) else None
 
 
-def _obtain(
-    params: ModelParams, seed: int, root: Path, where: str, data: Path, folder: Path, views: Views
-) -> tuple[Callable[[Tensor], Tensor], nn.Module | None, dict[str, Any]]:
-    """The teacher to call, the same as a module unless it is a black box, and where it is from; fills `folder`."""
+def _obtain(work: Work[ModelParams], views: Views) -> _Found:
+    """Find the teacher, or train it; fill `checkpoint/`."""
+    params, folder = work.params, work.out / CHECKPOINT
     folder.mkdir()
     pinned = params.pinned_teacher()
     if params.teacher.train is not None or pinned is None:
-        module, trained = _train(params, seed, data, views)
-        weights.save_model(module, folder)
-        return module, module, {"source": "trained here", "black_box": False, "training": trained}
-    checkpoint = sources.find(pinned, root, where, params.teacher_files)
+        module, training = _train(work, views)
+        students.save_model(module, folder)
+        return _Found(module, {"source": "trained here", "black_box": False}, training)
+    checkpoint = sources.find(pinned, work.root, work.where("teacher"), params.teacher_files)
     facts = {"source": checkpoint.source, "sha256": checkpoint.sha256, "black_box": checkpoint.is_black_box}
     if checkpoint.is_black_box:
         if checkpoint.onnx is not None:
             shutil.copyfile(checkpoint.onnx, folder / "model.onnx")
         else:
             shutil.copytree(checkpoint.folder, folder, dirs_exist_ok=True)
-        return open_black_box(checkpoint), None, facts
+        return _Found(_open_black_box(checkpoint), facts)
     for name in (CONFIG, WEIGHTS):
         shutil.copyfile(checkpoint.folder / name, folder / name)
-    module = weights.load_model(folder)
-    return module, module, facts
+    return _Found(students.load_model(folder), facts)
 
 
-def _train(params: ModelParams, seed: int, data: Path, views: Views) -> tuple[nn.Module, dict[str, Any]]:
-    recipe = params.teacher.train
+def _open_black_box(checkpoint: sources.Checkpoint) -> Call:
+    """Raw pixels, float32 `[batch, channels, height, width]` of 0..255, to logits; a SavedModel may want them last."""
+    model = open_black_box(checkpoint, ("image",))
+    channels_last = isinstance(model, SavedModel) and model.shapes["image"][-1] in (1, 3)
+
+    def call(images: Tensor) -> Tensor:
+        pixels = images.permute(0, 2, 3, 1) if channels_last else images
+        return torch.from_numpy(model({"image": pixels.numpy()}))
+
+    return call
+
+
+def _train(work: Work[ModelParams], views: Views) -> tuple[nn.Module, TrainingRun]:
+    params, recipe = work.params, work.params.teacher.train
     assert isinstance(recipe, TrainParams)
-    torch.manual_seed(seed)
-    model = students.create(recipe, storage.load_info(data))
+    torch.manual_seed(work.seed)
+    model = students.create(recipe.architecture, image_config(storage.load_info(work.paths.data)), recipe.options)
 
-    def loss(indices: "np.ndarray[Any, np.dtype[np.int64]]") -> Tensor:
+    def loss(indices: NDArray[np.int64]) -> Tensor:
         images, labels = views.batch(indices)
         return functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
 
     steps = steps_of(recipe.epochs, len(views.images), recipe.batch_size)
     schedule = Schedule(steps, recipe.learning_rate, recipe.warmup_fraction, recipe.weight_decay)
     with fast_convolutions(model, example(params), recipe.batch_size):
-        trained = train(model, loss, views.batches(recipe.batch_size, seed), schedule, "teacher: training")
-    report = asdict(trained)
-    del report["losses"]
-    report["images"] = report.pop("texts")
-    return model, report
+        trained = train(model, loss, views.batches(recipe.batch_size, work.seed), schedule, "teacher: training")
+    return model, training_of(trained)
 
 
-def _require_fit(params: ModelParams, teacher: Callable[[Tensor], Tensor], classes: int, where: str) -> None:
+def _require_fit(params: ModelParams, found: _Found, classes: int, where: str) -> None:
     """Refuse a teacher of other images or classes before anything is trained."""
     side, channels = params.data.input_size, params.data.channels
-    config = getattr(teacher, "config", None)
+    config = getattr(found.module, "config", None)
     problems = []
     if config is not None:
         has = (config.channels, config.height, config.width)
@@ -121,19 +137,19 @@ def _require_fit(params: ModelParams, teacher: Callable[[Tensor], Tensor], class
         given = config.classes
     else:
         with torch.inference_mode():
-            given = teacher(example(params)["image"]).shape[1]
+            given = found.call(example(params)["image"]).shape[1]
     if given != classes:
         problems.append(f"the teacher knows {given} classes, the data has {classes}")
     if problems:
         raise InputError(f"{where}: {'; '.join(problems)}: choose another checkpoint, or train one on this data")
 
 
-def _label(teacher: Callable[[Tensor], Tensor], views: Views) -> "np.ndarray[Any, np.dtype[np.float32]]":
+def _label(teacher: Call, views: Views) -> NDArray[np.float32]:
     """Logits of every view of every training image, float32 `[views, n, classes]`."""
     indices = np.arange(len(views))
     with torch.inference_mode():
-        rows = [
+        batches = [
             teacher(views.batch(indices[start : start + _BATCH])[0]).numpy() for start in range(0, len(indices), _BATCH)
         ]
-    logits: np.ndarray[Any, np.dtype[np.float32]] = np.concatenate(rows)
+    logits: NDArray[np.float32] = np.concatenate(batches)
     return logits.reshape(len(views.amounts), len(views.images), -1)

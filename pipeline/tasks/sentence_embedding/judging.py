@@ -1,35 +1,55 @@
 """Quality of a sentence encoder on texts whose packages it never saw."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import nn
 
 from pipeline import weights
-from pipeline.engines.spec import Arrays
-from pipeline.layout import ModelLayout
-from pipeline.tasks.base import Encode
+from pipeline.engines.rows import rows
+from pipeline.layout import REPORT, TOKENIZER, ModelLayout
+from pipeline.records.step import StepReport
+from pipeline.runtime.session import Session
 from pipeline.tasks.sentence_embedding.params import ModelParams
-from pipeline.text import label, quality, storage
-from pipeline.text.tokens import Tokens, tokenize
+from pipeline.text import quality, storage
+from pipeline.text.tokens import Tokens, examples, load_tokenizer, tokenize
 
 EVALUATION = "evaluation.safetensors"
 
 
-def judge(
-    encode: Encode, tokenizer: Tokenizer, params: ModelParams, paths: ModelLayout, max_tokens: int | None = None
-) -> Mapping[str, float]:
-    """Fidelity to the teacher on held-out sentences, and recall on the retrieval pairs where there are any.
+def evaluate(session: Session, params: ModelParams, paths: ModelLayout) -> Mapping[str, float]:
+    """Fidelity to the teacher on held-out sentences, and recall on the retrieval pairs.
 
-    `max_tokens` is where texts are cut: by default where the student ends.
+    Texts are cut as on the device: an export ends at its longest shape, whatever the student could take.
     """
+    tokenizer = load_tokenizer(paths.quantized / TOKENIZER)
+    return judge(session, tokenizer, paths, served_tokens(params))
+
+
+def score(session: Session, params: ModelParams, paths: ModelLayout) -> float:
+    """Fidelity to the teacher on the validation texts."""
+    tokenizer = load_tokenizer(paths.quantized / TOKENIZER)
+    wanted = weights.load_tensors(paths.teacher / EVALUATION)["validation"]
+    texts = storage.load_texts(paths.data / storage.VALIDATION)
+    given = rows(session, examples(tokenize(texts, tokenizer, served_tokens(params))), "score")
+    return quality.fidelity_spearman(given, wanted)
+
+
+def teacher_quality(paths: ModelLayout) -> Mapping[str, float]:
+    """As the teacher stage measured it; nothing is more faithful to the teacher than itself."""
+    return {"fidelity_spearman": 1.0, **StepReport.read(paths.teacher / REPORT).quality}
+
+
+def judge(session: Session, tokenizer: Tokenizer, paths: ModelLayout, max_tokens: int) -> dict[str, float]:
+    """Fidelity and recall of a model that reads what `tokenizer` makes, cut at `max_tokens`."""
     wanted = weights.load_tensors(paths.teacher / EVALUATION)
-    tokens = evaluation_tokens(paths.data, tokenizer, max_tokens or params.student.max_tokens)
+    tokens = evaluation_tokens(paths.data, tokenizer, max_tokens)
     given: dict[str, NDArray[np.float32]] = {
-        name: encode(examples(tokens[name])) for name in ("heldout", "summaries", "bodies") if name in tokens
+        name: rows(session, examples(tokens[name]), f"evaluate: {name}")
+        for name in ("heldout", "summaries", "bodies")
+        if name in tokens
     }
     return {
         "fidelity_spearman": quality.fidelity_spearman(given["heldout"], wanted["heldout"]),
@@ -37,23 +57,10 @@ def judge(
     }
 
 
-def validation_fidelity(encode: Encode, tokenizer: Tokenizer, paths: ModelLayout, max_tokens: int) -> float:
-    """Fidelity to the teacher on the validation texts, cut at `max_tokens`."""
-    wanted = weights.load_tensors(paths.teacher / EVALUATION)["validation"]
-    texts = storage.load_texts(paths.data / storage.VALIDATION)
-    return quality.fidelity_spearman(encode(examples(tokenize(texts, tokenizer, max_tokens))), wanted)
-
-
-def torch_encode(model: nn.Module, batch_tokens: int = 4096) -> Encode:
-    """Run a PyTorch model over examples, in batches of similar length."""
-
-    def encode(examples: Sequence[Arrays]) -> NDArray[np.float32]:
-        lengths = [example["input_ids"].shape[1] for example in examples]
-        ids = np.concatenate([example["input_ids"][0] for example in examples])
-        tokens = Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        return label.embed(model, tokens, batch_tokens, "evaluate")
-
-    return encode
+def served_tokens(params: ModelParams) -> int:
+    """Where a device cuts texts."""
+    longest = max(params.export.lengths)
+    return longest if params.student is None else min(params.student.max_tokens, longest)
 
 
 def evaluation_tokens(data: Path, tokenizer: Tokenizer, max_tokens: int) -> dict[str, Tokens]:
@@ -75,12 +82,3 @@ def retrieval_quality(embeddings: Mapping[str, NDArray[np.float32]]) -> dict[str
         return {}
     queries, bodies = embeddings["summaries"], embeddings["bodies"]
     return {f"recall_at_{count}": quality.recall_at(queries, bodies, count) for count in (1, 10)}
-
-
-def examples(tokens: Tokens) -> list[Arrays]:
-    """Each text as the inputs of one call, int32 `[1, length]`."""
-    made: list[Arrays] = []
-    for start, end in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True):
-        ids = tokens.ids[None, start:end]
-        made.append({"input_ids": ids, "attention_mask": np.ones_like(ids)})
-    return made

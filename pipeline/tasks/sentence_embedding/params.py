@@ -1,31 +1,33 @@
-"""The blocks of blocks.yaml of a model with `task: sentence_embedding`."""
+"""The blocks of params.yaml of a model with `task: sentence_embedding`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.layout import CONFIG, TOKENIZER, Variant
 from pipeline.params import blocks
-from pipeline.params.blocks import (
+from pipeline.params.blocks import TrainingParams
+from pipeline.params.case_checks import judged_cases
+from pipeline.params.choices import BY_SOURCE
+from pipeline.params.model_checks import trained_without_distill
+from pipeline.params.quality import Measure, QualityCheck
+from pipeline.params.sources import FromHub, FromPackage, FromPath, FromSavedModel, Weights
+from pipeline.params.values import (
     Block,
-    Fraction,
-    HubSource,
     NonNegativeFloat,
     NonNegativeInt,
     NoStep,
-    PackageSource,
-    PathSource,
+    OrAbsent,
+    OrNone,
     PositiveFloat,
     PositiveInt,
     QualityBudget,
-    SavedModelSource,
-    Weights,
+    Share,
 )
-from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
-Source = PackageSource | PathSource | HubSource | SavedModelSource
+Source = Annotated[FromPackage | FromPath | FromHub | FromSavedModel, BY_SOURCE]
 
 
 class DataParams(Block):
@@ -36,15 +38,19 @@ class DataParams(Block):
     validation_texts: PositiveInt
     heldout_texts: PositiveInt
     retrieval_pairs: NonNegativeInt
-    holdout_fraction: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+    holdout_fraction: Share
 
 
 class TeacherParams(Weights):
-    """The teacher: where its weights come from, and how it reads."""
+    """The teacher: where its weights come from, and how it reads.
+
+    Attributes:
+        train_tokens: where training texts are cut; `none` where nothing is trained, and then it reads none of them.
+    """
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     max_tokens: PositiveInt
-    train_tokens: PositiveInt
+    train_tokens: PositiveInt | NoStep
     batch_tokens: PositiveInt
 
 
@@ -66,21 +72,18 @@ class StudentParams(Block):
         return self
 
 
-class DistillParams(Block):
+class DistillParams(TrainingParams):
     """Knowledge distillation; see pipeline.compress.embeddings.distill for the loss."""
 
-    epochs: PositiveFloat
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_fraction: Fraction
-    weight_decay: NonNegativeFloat
     similarity_weight: NonNegativeFloat
     temperature: PositiveFloat
 
 
 class PruneParams(Block):
-    """Structured pruning, then recovery."""
+    """Structured pruning: what is wished for, and below ceilings of what the student may cost; then recovery."""
 
+    max_params: PositiveInt | Literal["none"]
+    max_macs: PositiveInt | Literal["none"]
     vocabulary_min_count: NonNegativeInt
     ffn_ratio: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     epochs: NonNegativeFloat
@@ -168,29 +171,30 @@ class ModelParams(blocks.ModelParams):
     task: Literal["sentence_embedding"]
     data: DataParams
     teacher: TeacherParams
-    student: StudentParams | None = None
-    distill: DistillParams | NoStep
-    prune: PruneParams | NoStep
-    quantize: QuantizeParams | NoStep
+    student: OrAbsent[StudentParams] = None
+    distill: OrNone[DistillParams]
+    prune: OrNone[PruneParams]
+    quantize: OrNone[QuantizeParams]
     export: ExportParams
     budgets: Budgets
 
     def describe(self) -> str:
         """Layers, and the lengths that are served."""
-        case, lengths = self.budgets.case, ", ".join(map(str, self.export.lengths))
-        return (
-            f"{self.student.layers} layers of {self.student.hidden_dim}, exported for {lengths} tokens, "
-            f"judged at {case.describe_shape()}"
-        )
+        student, lengths = self.student, ", ".join(map(str, self.export.lengths))
+        layers = f"{student.layers} layers of {student.hidden_dim}" if student else "the teacher itself"
+        return f"{layers}, exported for {lengths} tokens, judged at {self.budgets.describe_cases()}"
 
     def device_facts(self) -> Mapping[str, Any]:
         """Where texts are cut."""
-        return {"max_tokens": min(self.student.max_tokens, max(self.export.lengths))}
+        readable = self.student.max_tokens if self.student else self.teacher.max_tokens
+        return {"max_tokens": min(readable, max(self.export.lengths))}
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
-        """Lengths that contradict each other, and recall without pairs."""
+        """Lengths that contradict each other, steps without their recipe, and recall without pairs."""
         yield from _lengths(document, model)
+        for step, why in trained_without_distill(document, model):
+            yield document.problem((*model, step), f"{why}: write `{step}: none`")
         path = (*model, "budgets", "quality", "recall_at_1_kept")
         kept = document.get(path, (int, float))
         if kept is not None and document.get((*model, "data", "retrieval_pairs"), int) == 0:
@@ -198,25 +202,38 @@ class ModelParams(blocks.ModelParams):
 
 
 def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
-    written = document.get((*model, "export", "lengths"), list)
-    lengths = [length for length in written or [] if isinstance(length, int) and not isinstance(length, bool)]
+    path = (*model, "export", "lengths")
+    lengths = [
+        length for length in document.get(path, list) or [] if isinstance(length, int) and not isinstance(length, bool)
+    ]
     if twice := sorted({length for length in lengths if lengths.count(length) > 1}):
-        message = f"has {', '.join(map(str, twice))} more than once: keep one"
-        yield document.problem((*model, "export", "lengths"), message)
-    path = (*model, "budgets", "case", "length")
-    length = document.get(path, int)
-    if length is not None and written is not None and length not in written:
-        allowed = ", ".join(map(str, written)) or "none"
-        yield document.problem(path, f"is {length}, which is not measured: export.lengths has {allowed}")
-    path = (*model, "student", "max_tokens")
-    most = document.get(path, int)
-    if most is None:
-        return
-    if lengths and most < max(lengths):
-        message = f"is {most}, but export.lengths goes up to {max(lengths)}: raise it, or drop the longer lengths"
-        yield document.problem(path, message)
+        yield document.problem(path, f"has {', '.join(map(str, twice))} more than once: keep one")
+    if lengths:
+        yield from _case_lengths(document, model, lengths)
+        yield from _readable(document, model, max(lengths))
     path = (*model, "teacher", "train_tokens")
-    distilled = document.get(path, int)
-    if distilled is not None and distilled > most:
+    distilled, most = document.get(path, int), document.get((*model, "student", "max_tokens"), int)
+    if document.get(path, str) == "none" and document.get((*model, "distill"), dict) is not None:
+        yield document.problem(path, "is none, but `distill` trains on texts: write how many tokens of each it reads")
+    if distilled is not None and most is not None and distilled > most:
         message = f"is {distilled}, but the student takes {most} (student.max_tokens): lower it to that"
+        yield document.problem(path, message)
+
+
+def _case_lengths(document: Document, model: KeyPath, lengths: Sequence[int]) -> Iterator[Problem]:
+    for case in judged_cases(document, model):
+        length = document.get((*case, "length"), int)
+        if length is not None and length not in lengths:
+            allowed = ", ".join(map(str, lengths))
+            message = f"is {length}, a shape that is not exported: export.lengths has {allowed}"
+            yield document.problem((*case, "length"), message)
+
+
+def _readable(document: Document, model: KeyPath, longest: int) -> Iterator[Problem]:
+    """The longest export against what the model can take; the teacher is the model where nothing is distilled."""
+    has_student = document.get((*model, "student"), dict) is not None
+    path = (*model, "student" if has_student else "teacher", "max_tokens")
+    most = document.get(path, int)
+    if most is not None and most < longest:
+        message = f"is {most}, but export.lengths goes up to {longest}: raise it, or drop the longer lengths"
         yield document.problem(path, message)

@@ -3,40 +3,56 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from pipeline.engines.spec import Arrays, Case, ModelSpec, TensorSpec, signature_name
 from pipeline.errors import InputError
-from pipeline.layout import TOKENIZER, ModelLayout
-from pipeline.tasks.sentence_embedding.judging import examples
+from pipeline.layout import TOKENIZER, WEIGHTS, ModelLayout
 from pipeline.tasks.sentence_embedding.params import ModelParams
 from pipeline.text import storage
-from pipeline.text.tokens import load_tokenizer, tokenize
+from pipeline.text.encoder import load_encoder
+from pipeline.text.tokens import examples, load_tokenizer, tokenize
 
 _INPUTS = (
     TensorSpec("input_ids", "int32", ("batch", "length")),
     TensorSpec("attention_mask", "int32", ("batch", "length")),
 )
+# Reports state the multiply-accumulates of a text of this length.
+_COUNTED_TOKENS = 32
+
+
+def example() -> dict[str, Tensor]:
+    """The text that multiply-accumulates are counted of."""
+    ones = torch.ones(1, _COUNTED_TOKENS, dtype=torch.int32)
+    return {"input_ids": ones, "attention_mask": ones}
+
+
+def load_teacher(paths: ModelLayout) -> nn.Module | None:
+    """The teacher's encoder; None for a SavedModel."""
+    checkpoint = paths.teacher_checkpoint
+    return load_encoder(checkpoint) if (checkpoint / WEIGHTS).exists() else None
 
 
 def model_spec(params: ModelParams) -> ModelSpec:
     """Ids and mask in, one vector a text out; each length at batch 1, and the throughput batch."""
     shapes = [{"batch": 1, "length": length} for length in params.export.lengths]
     if params.export.batch > 1:
-        shapes.append({"batch": params.export.batch, "length": params.budgets.case.length})
+        shapes.append({"batch": params.export.batch, "length": _judged_length(params)})
     return ModelSpec(_INPUTS, TensorSpec("sentence_vector", "float32", ("batch", "dim")), tuple(shapes))
 
 
 def teacher_spec(params: ModelParams) -> ModelSpec:
     """The shape at which latency is judged, and no other: it is only the reference."""
     spec = model_spec(params)
-    return ModelSpec(spec.inputs, spec.output, ({"batch": 1, "length": params.budgets.case.length},))
+    return ModelSpec(spec.inputs, spec.output, ({"batch": 1, "length": _judged_length(params)},))
 
 
 def comparison_inputs(params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:
     """Held-out sentences that fit the shape at which latency is judged."""
     tokenizer = load_tokenizer(paths.quantized / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.HELDOUT)[:count]
-    return examples(tokenize(texts, tokenizer, params.budgets.case.length))
+    return examples(tokenize(texts, tokenizer, _judged_length(params)))
 
 
 def cases(params: ModelParams, paths: ModelLayout) -> Sequence[Case]:
@@ -54,3 +70,8 @@ def cases(params: ModelParams, paths: ModelLayout) -> Sequence[Case]:
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         made.append(Case(signature_name(shape), shape, inputs))
     return made
+
+
+def _judged_length(params: ModelParams) -> int:
+    """Tokens of the first case that has budgets."""
+    return next(iter(params.budgets.judged().values())).shape()["length"]

@@ -1,86 +1,103 @@
-"""Running a sentence_embedding teacher over the texts and its own vocabulary."""
+"""Running a sentence-embedding teacher over the texts and its own vocabulary."""
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
 
 from pipeline import weights
-from pipeline.layout import TOKENIZER, WEIGHTS, ModelLayout
+from pipeline.cost import describe_size
+from pipeline.layout import CHECKPOINT, TOKENIZER, WEIGHTS
+from pipeline.records.step import StepReport
+from pipeline.students.layers.pooling import mean
+from pipeline.students.transformer_encoder import TransformerEncoder
+from pipeline.tasks.base import Step, Work
 from pipeline.tasks.sentence_embedding.judging import EVALUATION, evaluation_tokens, retrieval_quality
 from pipeline.tasks.sentence_embedding.params import ModelParams
-from pipeline.tasks.sentence_embedding.size import describe_size
-from pipeline.teacher import sources
+from pipeline.tasks.sentence_embedding.serving import example
+from pipeline.teacher import black_box, sources
 from pipeline.text import label, storage
-from pipeline.text.encoder import TeacherEncoder, load_encoder
-from pipeline.text.tokens import Tokens, load_tokenizer, tokenize
+from pipeline.text.encoder import load_encoder
+from pipeline.text.tokens import load_tokenizer, tokenize
 
-LABELS, VOCABULARY = "labels.safetensors", "vocabulary.safetensors"
+_NOT_COPIED = shutil.ignore_patterns("*.bin", "*.md", ".git*")
 
 
-def run_teacher(params: ModelParams, seed: int, root: Path, where: str, data: Path, out: Path) -> Mapping[str, Any]:
-    """Embed the training and evaluation texts and every token of the vocabulary."""
-    checkpoint = sources.find(params.teacher, root, where, params.teacher_files)
+def run_teacher(work: Work[ModelParams]) -> Step:
+    """Embed the evaluation texts, and, unless the teacher is only compressed, the training texts and the vocabulary."""
+    params, out = work.params, work.out
+    checkpoint = sources.find(params.teacher, work.root, work.where("teacher"), params.teacher_files)
     teacher, module = _open_teacher(checkpoint)
     tokenizer = load_tokenizer(checkpoint.folder / TOKENIZER)
-    budget = params.teacher.batch_tokens
-
-    def embed(run: label.Teacher, tokens: Tokens, name: str) -> NDArray[np.float32]:
-        return label.embed(run, tokens, budget, f"teacher: {name}")
-
-    train = tokenize(storage.load_texts(data / storage.TRAIN), tokenizer, params.teacher.train_tokens)
-    alone = label.vocabulary_tokens(tokenizer)
-    if module is None:
-        # A black box shows no token outputs: its embedding of each token alone must do.
-        table = embed(teacher, alone, "vocabulary")
-        targets = embed(teacher, train, "training texts")
-    else:
-        means = label.ContextualMeans(module, len(alone), embed(module.unscaled, alone, "vocabulary"))
-        targets = embed(means, train, "training texts")
-        table = means.table()
-    labels: dict[str, NDArray[Any]] = {
-        "ids": train.ids,
-        "offsets": train.offsets,
-        "embeddings": targets.astype(np.float16),
-    }
-    texts = evaluation_tokens(data, tokenizer, params.teacher.max_tokens)
-    evaluation = {name: embed(teacher, tokens, name) for name, tokens in texts.items()}
-    weights.save_tensors(labels, out / LABELS)
-    weights.save_tensors(evaluation, out / EVALUATION)
-    weights.save_tensors({"embeddings": table.astype(np.float16)}, out / VOCABULARY)
-    shutil.copytree(checkpoint.folder, out / "checkpoint", ignore=shutil.ignore_patterns("*.bin", "*.md", ".git*"))
-    shutil.copyfile(checkpoint.folder / TOKENIZER, out / TOKENIZER)
-    return {
+    texts = evaluation_tokens(work.paths.data, tokenizer, params.teacher.max_tokens)
+    facts: dict[str, Any] = {
         "source": checkpoint.source,
         "sha256": checkpoint.sha256,
         "black_box": checkpoint.is_saved_model,
-        "output_dim": int(table.shape[1]),
-        **describe_size(module, out / "checkpoint" / WEIGHTS),
-        "quality": retrieval_quality(evaluation),
     }
+    if params.teacher.train_tokens != "none":
+        facts["output_dim"] = _label(work, teacher, module, tokenizer, params.teacher.train_tokens)
+    evaluation = {
+        name: label.embed(teacher, tokens, params.teacher.batch_tokens, f"teacher: {name}")
+        for name, tokens in texts.items()
+    }
+    weights.save_tensors(evaluation, out / EVALUATION)
+    shutil.copytree(checkpoint.folder, out / CHECKPOINT, ignore=_NOT_COPIED)
+    shutil.copyfile(checkpoint.folder / TOKENIZER, out / TOKENIZER)
+    size = describe_size(module, out / CHECKPOINT / WEIGHTS, example())
+    return Step(StepReport(**size, quality=retrieval_quality(evaluation), facts=facts))
 
 
-def load_teacher_module(folder: Path) -> nn.Module | None:
-    """The teacher's encoder; None for a SavedModel."""
-    checkpoint = folder / "checkpoint"
-    return None if (checkpoint / sources.SAVED_MODEL).exists() else load_encoder(checkpoint)
+def _label(
+    work: Work[ModelParams],
+    teacher: label.Teacher,
+    module: TransformerEncoder | None,
+    tokenizer: Tokenizer,
+    train_tokens: int,
+) -> int:
+    """Write what the teacher says of the training texts and of each token; return the width of its embeddings."""
+    budget = work.params.teacher.batch_tokens
+    train = tokenize(storage.load_texts(work.paths.data / storage.TRAIN), tokenizer, train_tokens)
+    alone = label.vocabulary_tokens(tokenizer)
+    if module is None:
+        # A black box shows no token outputs: its embedding of each token alone must do.
+        table = label.embed(teacher, alone, budget, "teacher: vocabulary")
+        targets = label.embed(teacher, train, budget, "teacher: training texts")
+    else:
+        first = label.embed(module.unscaled, alone, budget, "teacher: vocabulary")
+        means = label.ContextualMeans(module, len(alone), first)
+        targets = label.embed(means, train, budget, "teacher: training texts")
+        table = means.table()
+    label.save_labels(train, targets, work.out)
+    weights.save_tensors({"embeddings": table.astype(np.float16)}, work.out / label.VOCABULARY)
+    return int(table.shape[1])
 
 
-def load_labels(paths: ModelLayout) -> tuple[Tokens, NDArray[np.float32]]:
-    """The training texts and the teacher's embeddings of them."""
-    labels = weights.load_tensors(paths.teacher / LABELS)
-    return Tokens(labels["ids"], labels["offsets"]), labels["embeddings"].astype(np.float32)
+class SavedModelTeacher:
+    """A SavedModel over token ids.
+
+    Its signature takes `input_ids` and `attention_mask` (int32 or int64 `[batch, length]`) and gives embeddings
+    `[batch, d]`, or token outputs `[batch, length, d]`, which are mean-pooled.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open it; raises as `black_box.SavedModel` does."""
+        self._model = black_box.SavedModel(folder, ("attention_mask", "input_ids"))
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embed texts: ids and mask int `[batch, length]` to unit-length float32 `[batch, d]`."""
+        inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
+        tensor = torch.from_numpy(self._model(inputs))
+        return functional.normalize(mean(tensor, attention_mask) if tensor.ndim == 3 else tensor, dim=-1)
 
 
-def _open_teacher(checkpoint: sources.Checkpoint) -> tuple[label.Teacher, TeacherEncoder | None]:
+def _open_teacher(checkpoint: sources.Checkpoint) -> tuple[label.Teacher, TransformerEncoder | None]:
     if checkpoint.is_saved_model:
-        # Imports TensorFlow, an optional extra.
-        from pipeline.teacher.black_box import SavedModelTeacher
-
         return SavedModelTeacher(checkpoint.folder), None
     module = load_encoder(checkpoint.folder)
     return module, module

@@ -1,176 +1,219 @@
 """Distillation, pruning and quantization of a sentence encoder; each step is saved with what it measured."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import nn
 
-from pipeline import cost, files, weights
-from pipeline.compress import fake_int8 as quantization
-from pipeline.compress.embeddings import distill as distillation
-from pipeline.compress.embeddings import neurons, vocabulary
+from pipeline import cost, students, weights
+from pipeline.compress import fake_int8
+from pipeline.compress.ceilings import Ceilings
+from pipeline.compress.embeddings import vocabulary
+from pipeline.compress.embeddings.distill import Contrast, Lesson, start_from_teacher, train_encoder
 from pipeline.compress.embeddings.losses import EmbeddingLoss
+from pipeline.compress.embeddings.prune import PrunedEncoder, Vocabulary, Wish, prune_encoder
 from pipeline.compress.training import Schedule, TrainReport, steps_of
-from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
+from pipeline.engines.torch_session import TorchSession
+from pipeline.errors import InputError
+from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS
+from pipeline.progress import note
+from pipeline.records.step import StepReport
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
-from pipeline.tasks.sentence_embedding.judging import judge, torch_encode
-from pipeline.tasks.sentence_embedding.params import ModelParams
-from pipeline.tasks.sentence_embedding.size import describe_size, example
-from pipeline.tasks.sentence_embedding.teacher import VOCABULARY, load_labels
-from pipeline.text import storage
+from pipeline.tasks.base import Step, Work, training_of
+from pipeline.tasks.sentence_embedding.judging import judge
+from pipeline.tasks.sentence_embedding.params import DistillParams, ModelParams, PruneParams
+from pipeline.tasks.sentence_embedding.serving import example, load_teacher, model_spec
+from pipeline.text import label, storage
 from pipeline.text.pairs import passage_pairs
 from pipeline.text.tokens import Tokens, load_tokenizer, tokenize
 
 # Fewer leave nothing to tell apart in a batch.
 _MIN_PAIRS = 16
+# Without a block `quantize`, which says how many.
+_CALIBRATION_TEXTS = 256
 
 
-def distill(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+def distill(work: Work[ModelParams]) -> Step:
     """Start from the teacher's vocabulary, then learn its embeddings of the training texts."""
-    torch.manual_seed(seed)
-    tokens, targets = load_labels(paths)
-    table = weights.load_tensors(paths.teacher / VOCABULARY)["embeddings"].astype(np.float32)
-    student, settings = params.student, params.distill
-    model = TextEncoder(
-        TextEncoderConfig(
-            len(table),
-            student.embedding_dim,
-            student.hidden_dim,
-            student.heads,
-            (student.ffn_dim,) * student.layers,
-            student.max_tokens,
-            targets.shape[1],
-        )
+    if work.params.distill == "none" or work.params.student is None:
+        return _take_teacher(work)
+    torch.manual_seed(work.seed)
+    student, settings = work.params.student, work.params.distill
+    tokens, targets = label.load_labels(work.paths.teacher)
+    table = weights.load_tensors(work.paths.teacher / label.VOCABULARY)["embeddings"].astype(np.float32)
+    config = TextEncoderConfig(
+        len(table),
+        student.embedding_dim,
+        student.hidden_dim,
+        student.heads,
+        (student.ffn_dim,) * student.layers,
+        student.max_tokens,
+        targets.shape[1],
     )
-    kept = distillation.start_from_teacher(model, table, np.bincount(tokens.ids, minlength=len(table)))
-    schedule = Schedule(
-        steps_of(settings.epochs, len(tokens), settings.batch_size),
-        settings.learning_rate,
-        settings.warmup_fraction,
-        settings.weight_decay,
-    )
-    trained = _train(model, params, tokens, targets, schedule, seed, "distill")
-    return _save(model, params, paths, paths.teacher / TOKENIZER, out, trained, {"start_variance_kept": kept})
+    model = TextEncoder(config)
+    kept = start_from_teacher(model, table, np.bincount(tokens.ids, minlength=len(table)))
+    schedule = _schedule(settings, len(tokens), settings.epochs, settings.learning_rate, settings.weight_decay)
+    lesson = Lesson(tokens, targets, _loss(settings), schedule, settings.batch_size, work.seed, "distill")
+    trained = train_encoder(model, lesson)
+    return _save(work, model, work.paths.teacher / TOKENIZER, trained, facts={"start_variance_kept": kept})
 
 
-def prune(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+def prune(work: Work[ModelParams]) -> Step:
     """Cut vocabulary rows and feed-forward neurons, then recover on the same texts."""
-    torch.manual_seed(seed)
-    before = weights.load_model(paths.student, TextEncoder)
+    params, paths = work.params, work.paths
+    if params.prune == "none":
+        return _hand_on(work, paths.student)
+    torch.manual_seed(work.seed)
+    settings = params.prune
+    before = students.load_model(paths.student, TextEncoder)
     old = load_tokenizer(paths.student / TOKENIZER)
-    tokens, targets = load_labels(paths)
-    if params.prune.vocabulary_min_count:
-        rows = vocabulary.rows_to_keep(tokens, old, params.prune.vocabulary_min_count)
-        tokenizer = vocabulary.prune_tokenizer(old, rows)
-        tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, params.teacher.train_tokens)
-    else:
-        rows, tokenizer = np.arange(before.config.vocabulary), old
-    model = neurons.prune_encoder(before, rows, params.prune.ffn_ratio)
-    schedule = Schedule(
-        steps_of(params.prune.epochs, len(tokens), params.distill.batch_size),
-        params.prune.learning_rate,
-        params.distill.warmup_fraction,
-        params.distill.weight_decay,
-    )
-    contrast = _contrast(params, paths, tokenizer)
-    trained = _train(model, params, tokens, targets, schedule, seed + 1, "prune: recovery", contrast=contrast)
-    path = out / TOKENIZER
+    tokens, targets = label.load_labels(paths.teacher)
+    cut = _cut(before, tokens, old, settings)
+    model, tokenizer = cut.model, old
+    if len(cut.rows) < before.config.vocabulary:
+        tokenizer = vocabulary.prune_tokenizer(old, cut.rows)
+        tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, _train_tokens(params))
+    recipe = _recipe(params)
+    schedule = _schedule(recipe, len(tokens), settings.epochs, settings.learning_rate, recipe.weight_decay)
+    contrast = _contrast(work, tokenizer)
+    name, seed = "prune: recovery", work.seed + 1
+    lesson = Lesson(tokens, targets, _loss(recipe), schedule, recipe.batch_size, seed, name, contrast=contrast)
+    trained = train_encoder(model, lesson)
+    path = work.out / TOKENIZER
     tokenizer.no_truncation()
     tokenizer.save(str(path))
-    report = _save(
-        model,
-        params,
-        paths,
-        path,
-        out,
-        trained,
-        {"vocabulary_before": before.config.vocabulary, "vocabulary": len(rows)},
-    )
-    old = files.read_json(paths.student / REPORT)
-    return {**report, **cost.gains(before, model, old, report, example())}
+    facts = {"vocabulary_before": before.config.vocabulary, "vocabulary": len(cut.rows)}
+    step = _save(work, model, path, trained, facts=facts)
+    old_report = StepReport.read(paths.student / REPORT)
+    gained = cost.gains(before, model, old_report, step.report, example())
+    return Step(step.report.model_copy(update=gained), step.losses)
 
 
-def quantize(params: ModelParams, seed: int, paths: ModelLayout, out: Path) -> Mapping[str, Any]:
+def quantize(work: Work[ModelParams]) -> Step:
     """Fine-tune with rounded weights and leave real texts to calibrate on."""
-    torch.manual_seed(seed)
-    model = weights.load_model(paths.pruned, TextEncoder)
+    params, paths = work.params, work.paths
     tokenizer = load_tokenizer(paths.pruned / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.TRAIN)
-    tokens = tokenize(texts, tokenizer, params.teacher.train_tokens)
-    schedule = Schedule(
-        steps_of(params.quantize.epochs, len(tokens), params.distill.batch_size),
-        params.quantize.learning_rate,
-        params.distill.warmup_fraction,
-        0.0,
-    )
-    targets = load_labels(paths)[1]
-    name = "quantize: fine-tuning"
+    if params.quantize == "none":
+        tokens = tokenize(texts[:_CALIBRATION_TEXTS], tokenizer, _train_tokens(params))
+        _save_calibration(work, tokens, _CALIBRATION_TEXTS, max(params.export.lengths))
+        return _hand_on(work, paths.pruned)
+    torch.manual_seed(work.seed)
+    settings, recipe = params.quantize, _recipe(params)
+    model = students.load_model(paths.pruned, TextEncoder)
+    tokens = tokenize(texts, tokenizer, _train_tokens(params))
+    schedule = _schedule(recipe, len(tokens), settings.epochs, settings.learning_rate, 0.0)
+    targets = label.load_labels(paths.teacher)[1]
+    name, seed, rounded = "quantize: fine-tuning", work.seed + 2, fake_int8.int8_weights
     # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
-    trained = _train(model, params, tokens, targets, schedule, seed + 2, name, quantization.int8_weights)
-    ids, mask = _calibration(tokens, params.quantize.calibration_texts, model.config.max_tokens)
-    weights.save_tensors({"input_ids": ids, "attention_mask": mask}, out / CALIBRATION)
-    return _save(model, params, paths, paths.pruned / TOKENIZER, out, trained, {})
+    lesson = Lesson(tokens, targets, _loss(recipe), schedule, recipe.batch_size, seed, name, rounded)
+    trained = train_encoder(model, lesson)
+    _save_calibration(work, tokens, settings.calibration_texts, model.config.max_tokens)
+    return _save(work, model, paths.pruned / TOKENIZER, trained)
 
 
-def _train(
-    model: TextEncoder,
-    params: ModelParams,
-    tokens: Tokens,
-    targets: NDArray[np.float32],
-    schedule: Schedule,
-    seed: int,
-    name: str,
-    computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext,
-    contrast: distillation.Contrast | None = None,
-) -> TrainReport:
-    loss = EmbeddingLoss(params.distill.similarity_weight, params.distill.temperature)
-    batch = params.distill.batch_size
-    return distillation.train_encoder(model, tokens, targets, loss, schedule, batch, seed, name, computing, contrast)
+def _cut(model: TextEncoder, tokens: Tokens, tokenizer: Tokenizer, settings: PruneParams) -> PrunedEncoder:
+    """Cut what `settings` wish for; says so where the ceilings took more."""
+    rows = model.config.vocabulary
+    known = Vocabulary(np.bincount(tokens.ids, minlength=rows), vocabulary.indispensable(tokenizer, rows))
+    wish = Wish(settings.vocabulary_min_count, settings.ffn_ratio)
+    ceilings = Ceilings.written(settings.max_params, settings.max_macs)
+    cut = prune_encoder(model, known, wish, ceilings, example())
+    if len(cut.rows) < cut.rows_wished:
+        note(f"prune.max_params leaves {len(cut.rows)} of the {cut.rows_wished} rows that occur often enough")
+    if cut.model.config.ffn_dims != cut.ffn_dims_wished:
+        note(f"the ceilings of prune leave {cut.model.config.ffn_dims} neurons, ffn_ratio {cut.ffn_dims_wished}")
+    return cut
+
+
+def _take_teacher(work: Work[ModelParams]) -> Step:
+    """The teacher itself as the student.
+
+    Raises:
+        InputError: it is a black box, of which no export can be made.
+    """
+    model = load_teacher(work.paths)
+    if model is None:
+        raise InputError(
+            f"{work.where('distill')} is none, but the teacher is a black box, which cannot be exported: "
+            "distil it into a student"
+        )
+    return _save(work, model, work.paths.teacher / TOKENIZER, None)
+
+
+def _hand_on(work: Work[ModelParams], source: Path) -> Step:
+    """The model of the step before, unchanged; it was measured there."""
+    students.copy_model(source, work.out)
+    shutil.copyfile(source / TOKENIZER, work.out / TOKENIZER)
+    before = StepReport.read(source / REPORT)
+    return Step(before.model_copy(update={"training": None, "gains": {}, "warnings": (), "facts": {}}))
+
+
+def _recipe(params: ModelParams) -> DistillParams:
+    """How a student learns; steps after distillation share it."""
+    assert params.distill != "none"  # params.py: without a student, nothing is trained
+    return params.distill
+
+
+def _train_tokens(params: ModelParams) -> int:
+    given = params.teacher.train_tokens
+    return params.teacher.max_tokens if given == "none" else given
+
+
+def _schedule(recipe: DistillParams, texts: int, epochs: float, learning_rate: float, weight_decay: float) -> Schedule:
+    steps = steps_of(epochs, texts, recipe.batch_size)
+    return Schedule(steps, learning_rate, recipe.warmup_fraction, weight_decay)
+
+
+def _loss(recipe: DistillParams) -> EmbeddingLoss:
+    return EmbeddingLoss(recipe.similarity_weight, recipe.temperature)
 
 
 def _save(
-    model: TextEncoder,
-    params: ModelParams,
-    paths: ModelLayout,
+    work: Work[ModelParams],
+    model: nn.Module,
     tokenizer: Path,
-    out: Path,
-    trained: TrainReport,
-    more: Mapping[str, Any],
-) -> Mapping[str, Any]:
+    trained: TrainReport | None,
+    facts: Mapping[str, Any] | None = None,
+) -> Step:
+    """Write model and tokenizer, and measure them."""
+    out = work.out
     if tokenizer.parent != out:
         shutil.copyfile(tokenizer, out / TOKENIZER)
-    weights.save_model(model, out)
-    measured = judge(torch_encode(model), load_tokenizer(out / TOKENIZER), params, paths)
-    training = asdict(trained)
-    losses = training.pop("losses")
-    size = describe_size(model, out / WEIGHTS)
-    return {**size, "quality": dict(measured), "training": training, "losses": list(losses), **more}
+    students.save_model(model, out)
+    session = TorchSession(model, model_spec(work.params))
+    student = work.params.student
+    most = work.params.teacher.max_tokens if student is None else student.max_tokens
+    measured = judge(session, load_tokenizer(out / TOKENIZER), work.paths, most)
+    training = None if trained is None else training_of(trained)
+    size = cost.describe_size(model, out / WEIGHTS, example())
+    report = StepReport(**size, quality=measured, training=training, facts=facts or {})
+    return Step(report, () if trained is None else trained.losses)
 
 
-def _contrast(params: ModelParams, paths: ModelLayout, tokenizer: Tokenizer) -> distillation.Contrast | None:
+def _contrast(work: Work[ModelParams], tokenizer: Tokenizer) -> Contrast | None:
     """Pairs out of the training texts; None where they count nothing or there are too few to tell apart."""
-    if not params.prune.contrast_weight:
+    settings = work.params.prune
+    if settings == "none" or not settings.contrast_weight:
         return None
-    texts = storage.load_texts(paths.data / storage.TRAIN)
-    pairs = passage_pairs(texts, tokenizer, params.teacher.train_tokens)
+    texts = storage.load_texts(work.paths.data / storage.TRAIN)
+    pairs = passage_pairs(texts, tokenizer, _train_tokens(work.params))
     if len(pairs) < _MIN_PAIRS:
         return None
-    return distillation.Contrast(pairs, params.prune.contrast_weight, params.prune.contrast_temperature)
+    return Contrast(pairs, settings.contrast_weight, settings.contrast_temperature)
 
 
-def _calibration(tokens: Tokens, count: int, length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Texts padded to one length, int32 `[count, length]` each."""
+def _save_calibration(work: Work[ModelParams], tokens: Tokens, count: int, length: int) -> None:
+    """Write texts padded to one length, int32 `[count, length]` each."""
     ids = np.zeros((min(count, len(tokens)), length), np.int32)
     mask = np.zeros_like(ids)
     for row in range(len(ids)):
         text = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]][:length]
         ids[row, : len(text)] = text
         mask[row, : len(text)] = 1
-    return ids, mask
+    weights.save_tensors({"input_ids": ids, "attention_mask": mask}, work.out / CALIBRATION)

@@ -45,5 +45,5 @@ def test_signature_tensors_get_the_callers_names() -> None:
     signature.inputs[0].name, signature.outputs[0].name = b"args_0", b"output_0"
     model = schema.ModelT()
     model.signatureDefs = [signature]
-    flatbuffer.rename_signature_tensors(model, {"args_0": "ids"}, "embedding")
+    flatbuffer.rename_signature_tensors(model, {"args_0": "ids"}, {"output_0": "embedding"})
     assert (signature.inputs[0].name, signature.outputs[0].name) == (b"ids", b"embedding")
