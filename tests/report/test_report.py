@@ -14,6 +14,7 @@ from pipeline.records.export import KeptLayer, Reduction
 from pipeline.records.verification import StepSummary
 from pipeline.report import rows
 from pipeline.report.artifacts import read_artifacts
+from pipeline.report.numbers import format_quantity
 from pipeline.report.page import render
 from tests.report import made_up
 
@@ -173,7 +174,7 @@ def test_bars_put_the_limit_on_the_right_side() -> None:
      (0.52, "ms", "0.520 ms"), (210, "ms", "210 ms"), (0, "", "0"), (12_345, "ms", "12,345 ms")],
 )  # fmt: skip
 def test_quantities_have_three_digits(value: float, unit: str, text: str) -> None:
-    assert rows.format_quantity(value, unit) == text
+    assert format_quantity(value, unit) == text
 
 
 def test_a_product_without_teacher_export_and_pruning_has_a_whole_page(tmp_path: Path) -> None:
