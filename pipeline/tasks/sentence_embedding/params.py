@@ -80,8 +80,10 @@ class DistillParams(TrainingParams):
 
 
 class PruneParams(Block):
-    """Structured pruning, then recovery."""
+    """Structured pruning: what is wished for, and below ceilings of what the student may cost; then recovery."""
 
+    max_params: PositiveInt | Literal["none"]
+    max_macs: PositiveInt | Literal["none"]
     vocabulary_min_count: NonNegativeInt
     ffn_ratio: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     epochs: NonNegativeFloat
