@@ -17,14 +17,7 @@ from pipeline.errors import ExitCode, InputError
 from pipeline.orchestration.dvc_inside import commands, graph, lock_file
 from pipeline.orchestration.plan.schedule import StageOutcome
 from pipeline.orchestration.pools import git
-from pipeline.orchestration.pools.transfer import (
-    Carrier,
-    check_out,
-    inputs,
-    read_files,
-    relative,
-    write_files,
-)
+from pipeline.orchestration.pools.transfer import Carrier, check_out, inputs, read_files, relative, write_files
 
 # Files outside the cache travel with the request and with the answer, through Prefect's database.
 INPUT_BYTES = 128 * 1024
