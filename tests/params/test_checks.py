@@ -210,11 +210,11 @@ def test_the_block_int8_of_older_files_is_told_where_it_belongs(edited: Edit) ->
     written = replaced(())
     ladder = written[written.index("      ladder:") : written.index("    verify:")]
     path = edited((ladder, old))
-    line = line_of(path, "    export:")
+    line, misplaced = line_of(path, "    export:"), line_of(path, old.strip())
     assert problems_of(path) == [
         f"params.yaml:{line}: {MODEL}.export.ladder: is missing: write the precisions to make, such as "
         "`ladder: {fp32: {inference: f32}}`; the block `int8` belongs into it, with an `inference` of its own",
-        f"params.yaml:{line_of(path, old.strip())}: {MODEL}.export.int8: unknown key; allowed are batch, ladder, lengths",
+        f"params.yaml:{misplaced}: {MODEL}.export.int8: unknown key; allowed are batch, ladder, lengths",
     ]
 
 
