@@ -99,7 +99,7 @@ def run_ours(model: TextEncoder, params: ModelParams, tokens: Tokens, targets: N
     batch = params.distill.batch_size
     schedule = Schedule(len(tokens) // batch, params.distill.learning_rate, 0.05, params.distill.weight_decay)
     start = time.perf_counter()
-    distill.train_encoder(model, tokens, targets, loss, schedule, batch, 0, "ours")
+    distill.train_encoder(model, distill.Lesson(tokens, targets, loss, schedule, batch, 0, "ours"))
     return time.perf_counter() - start
 
 

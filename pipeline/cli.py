@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline import stage
-from pipeline.errors import InputError
+from pipeline.errors import INTERRUPTED, InputError
 
 COMMANDS = {
     "validate": "Check params.yaml, the installed tools and the teachers' sources.",
@@ -52,7 +52,7 @@ def _dispatch(arguments: list[str]) -> object:
     try:
         return command.main(arguments or ["--help"], prog_name="bardlet", standalone_mode=False)
     except typer.Abort:
-        return stage.INTERRUPTED
+        return INTERRUPTED
     except typer.TyperException as error:
         # Typer's own exit code would be 1 for some of them, and 1 says that a budget is missed.
         context = getattr(error, "ctx", None)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.records.step import Gain, StepReport
 
 _TIMED_RUNS = 30
+
+
+class Cost(NamedTuple):
+    """What pruning lowers: the number of parameters, and the multiply-accumulates of one call."""
+
+    params: int
+    macs: int
+
+    def __str__(self) -> str:
+        return f"{self.params:,} parameters and {self.macs:,} multiply-accumulates"
+
+
+def count(model: nn.Module, inputs: Mapping[str, Tensor]) -> Cost:
+    """`count_params` and `count_macs` of one call on `inputs`."""
+    return Cost(count_params(model), count_macs(model, inputs))
 
 
 def count_params(model: nn.Module) -> int:

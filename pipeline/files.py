@@ -1,14 +1,16 @@
-"""Writing files and folders so that no half-written one ever stands under its final name."""
+"""Writing files and folders so that no half-written one ever stands under its final name, and holding a file."""
 
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.errors import IntegrityError
 
@@ -66,6 +68,40 @@ def new_file(final: Path) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def hold(path: Path, taken: Callable[[str], None]) -> TextIO:
+    """Lock a file for this process and say in it who holds it; whoever closes the file gives it back.
+
+    A process that is killed gives it back too. One that inherits the file keeps it held.
+
+    Args:
+        path: made if it is missing.
+        taken: gets the holder in words where another process holds it. If it returns, this waits; it raises to refuse.
+
+    Returns:
+        The open file.
+    """
+    # Windows has no such locks, and nothing that needs one runs there.
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8", errors="replace")
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            taken(file.read().strip() or "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        file.truncate(0)
+        file.write(f"PID {os.getpid()} since {datetime.now():%H:%M:%S} ({command})\n")
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,4 +1,9 @@
-"""Ending process trees, and processes that end with their parent."""
+"""Ending process trees, and processes that end with their parent.
+
+Only the functions that look at other processes import psutil: `bardlet run` on a device has none.
+"""
+
+from __future__ import annotations
 
 import ctypes
 import os
@@ -9,8 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SWEEP_SECONDS = 3.0
@@ -65,6 +72,8 @@ def die_with(pid: int | None) -> None:
 
 def first_ancestor_without(variable: str) -> int | None:
     """The nearest process above this one that was not started with this environment variable."""
+    import psutil
+
     with suppress(psutil.Error):
         for process in psutil.Process().parents():
             if variable not in process.environ():
@@ -84,6 +93,8 @@ def terminate_below(pid: int) -> int:
 
 def sweep() -> list[int]:
     """Kill everything below this process and return what would not end."""
+    import psutil
+
     deadline = time.monotonic() + _SWEEP_SECONDS
     while time.monotonic() < deadline:
         if not _each_below(os.getpid(), lambda process: process.kill()):
@@ -107,6 +118,8 @@ def reap() -> dict[int, int]:
 
 
 def _each_below(pid: int, act: Callable[[psutil.Process], None]) -> int:
+    import psutil
+
     try:
         below = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:

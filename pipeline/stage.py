@@ -14,14 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline import processes
-from pipeline.errors import BardletError, ExitCode
+from pipeline.errors import INTERRUPTED, BardletError, ExitCode
 from pipeline.machine_lock import machine
 
-INTERRUPTED = 130
 # DVC sets it for the commands that it runs.
 DVC_STAGE = "DVC_STAGE"
-# It measures: nothing else that this project runs may run beside it.
-_ALONE = "stages.benchmark"
 # Nothing that a stage imports may phone home or chat; a user's own setting wins.
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -49,12 +46,13 @@ def set_defaults() -> None:
 set_defaults()
 
 
-def main(run: Callable[..., object], names: Sequence[str]) -> None:
+def main(run: Callable[..., object], names: Sequence[str], alone: bool = False) -> None:
     """Call `run` with the positional arguments of the command line, then leave the process.
 
     Args:
         run: takes one text for each of `names`. If it returns an `ExitCode`, that is the exit code.
         names: what the arguments are, for the usage line.
+        alone: the stage measures, so no other stage of this project may run on the machine meanwhile.
 
     Raises:
         SystemExit: always; 0 when `run` returned, 2 for a wrong command line, else the error's code.
@@ -73,11 +71,10 @@ def main(run: Callable[..., object], names: Sequence[str]) -> None:
         given = " ".join(arguments) or "nothing"
         print(f"{program}: error: expected {' '.join(names) or 'no arguments'}, got {given}\n{usage}", file=sys.stderr)
         sys.exit(ExitCode.BAD_INPUT)
-    sys.exit(guard(lambda: _run(run, program, arguments), " ".join([program, *arguments]), debug))
+    sys.exit(guard(lambda: _run(run, program, arguments, alone), " ".join([program, *arguments]), debug))
 
 
-def _run(run: Callable[..., object], program: str, arguments: Sequence[str]) -> object:
-    alone = program == _ALONE
+def _run(run: Callable[..., object], program: str, arguments: Sequence[str], alone: bool) -> object:
     taken = "by other stages" if alone else "by a measurement"
     with machine(alone, lambda: print(f"{program}: waiting: the machine is taken {taken}", file=sys.stderr)):
         return run(*arguments)

@@ -53,4 +53,4 @@ def read_fleet(params: Params, layout: Layout) -> list[Subject]:
 
 
 if __name__ == "__main__":
-    main(run, [])
+    main(run, [], alone=True)

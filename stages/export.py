@@ -6,16 +6,19 @@ python -m stages.export docs-embed onnxruntime
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import students, tasks
 from pipeline.engines.accuracy_aware import ReductionReport, quantize_within
-from pipeline.engines.exporter import Calibration, Exporter, exporter
+from pipeline.engines.exporter import Calibration, Exporter, NotAvailableError, exporter
+from pipeline.engines.spec import ModelSpec
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import new_folder, sha256
 from pipeline.layout import CALIBRATION, SUFFIX, Engine, ModelLayout, Variant
 from pipeline.params.blocks import ModelParams
+from pipeline.progress import note
 from pipeline.records.export import Export, ExportedVariant, FileFacts, Precision
 from pipeline.runtime import session
 from pipeline.runtime.session import open_session
@@ -23,7 +26,23 @@ from pipeline.stage import main
 from stages import misses
 from stages.model_work import load_model
 
-Reductions = Mapping[Variant, ReductionReport]
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Made:
+    """The variants that were written.
+
+    Attributes:
+        precisions: what each computes in; the teacher first where there is one, then the ladder.
+        reductions: what each reduced variant loses, and the layers that stay in float so that it loses no more.
+        skipped: reduced variants that the engine does not have, with the reason.
+    """
+
+    precisions: Mapping[Variant, session.Precision]
+    reductions: Mapping[Variant, ReductionReport]
+    skipped: Mapping[Variant, str]
 
 
 def run(model: str, engine: str, root: Path = Path()) -> None:
@@ -37,81 +56,99 @@ def run(model: str, engine: str, root: Path = Path()) -> None:
     if engine not in list(Engine):
         raise InputError(f"unknown engine {engine!r}: choose one of {', '.join(Engine)}")
     loaded, paths = load_model(model, root)
-    target, params = exporter(Engine(engine)), loaded.params.models[model]
+    target = exporter(Engine(engine))
     toolchain = loaded.params.toolchain[target.name.value]
     final = paths.export(target.name)
     with new_folder(final) as folder:
-        reductions = export_variants(target, params, paths, toolchain, folder)
-        export = describe(target, params, toolchain, folder, final.relative_to(paths.root), reductions)
+        made = export_variants(target, loaded.params.models[model], paths, toolchain, folder)
+        export = describe(target, made, toolchain, folder, final.relative_to(paths.root))
         export.write(folder / paths.export_manifest(target.name).name)
     misses.after_export(loaded, model, target.name, export)
 
 
 def export_variants(
     target: Exporter, params: ModelParams, paths: ModelLayout, toolchain: Mapping[str, str | int], folder: Path
-) -> Reductions:
+) -> Made:
     """Write the teacher, fp32 and each reduced precision that the engine has into `folder`.
 
     A teacher that is a black box has no export, and one that is only compressed is the student's own fp32.
-
-    Returns:
-        What each reduced precision loses, and the layers that were kept in float so that it loses no more.
     """
-    serving = tasks.serving(params.task)
+    serving, ladder = tasks.serving(params.task), params.export.ladder
+    precisions: dict[Variant, session.Precision] = {}
+
+    def write(variant: Variant, source: nn.Module, spec: ModelSpec) -> None:
+        out = _file(target, variant, folder)
+        with _timed(target.name, variant):
+            target.export(source, spec, out, toolchain=toolchain)
+        precisions[variant] = target.precision_of(out, variant, spec, ladder.inference(variant))
+
     teacher = None if params.distill == "none" else serving.load_teacher(paths)
-    if teacher is None:
+    if teacher is not None:
+        write(Variant.TEACHER, teacher, serving.teacher_spec(params))
+    else:
         why = "is what is compressed" if params.distill == "none" else "is a black box"
         print(f"{target.name}: the teacher {why}, no teacher variant", flush=True)
-    else:
-        with _timed(target.name, Variant.TEACHER):
-            target.export(
-                teacher, serving.teacher_spec(params), _file(target, Variant.TEACHER, folder), toolchain=toolchain
-            )
     del teacher
-    spec, fp32 = serving.model_spec(params), _file(target, Variant.FP32, folder)
-    with _timed(target.name, Variant.FP32):
-        target.export(students.load_model(paths.quantized), spec, fp32, toolchain=toolchain)
-    loss = loss_against(target, fp32, params, paths)
+    spec = serving.model_spec(params)
+    write(Variant.FP32, students.load_model(paths.quantized), spec)
     calibration = load_calibration(paths.quantized / CALIBRATION)
-    reductions = {}
-    for variant, step in params.export.ladder.reduced().items():
-        if variant not in target.precisions:
+    score = score_on(target, params, paths)
+    reductions: dict[Variant, ReductionReport] = {}
+    skipped: dict[Variant, str] = {}
+    for variant, step in ladder.reduced().items():
+        out = _file(target, variant, folder)
+        try:
+            with _timed(target.name, variant):
+                reductions[variant] = quantize_within(
+                    target,
+                    _file(target, Variant.FP32, folder),
+                    spec,
+                    calibration,
+                    out,
+                    precision=variant,
+                    loss=loss_against(_file(target, Variant.FP32, folder), variant, score),
+                    tolerance=step.tolerance,
+                    max_float_layers=step.max_float_layers,
+                )
+        except NotAvailableError as error:
+            skipped[variant] = str(error)
+            note(f"{target.name}: no {variant}: {error}")
             continue
-        with _timed(target.name, variant):
-            reductions[variant] = quantize_within(
-                target,
-                fp32,
-                spec,
-                calibration,
-                _file(target, variant, folder),
-                precision=variant,
-                loss=loss(variant),
-                tolerance=step.tolerance,
-                max_float_layers=step.max_float_layers,
-            )
-        print(f"{target.name}: {variant} {reductions[variant].describe()}", flush=True)
-    return reductions
+        precisions[variant] = target.precision_of(out, variant, spec, ladder.inference(variant))
+        print(f"{target.name}: {describe_reduction(variant, reductions[variant])}", flush=True)
+    return Made(precisions, reductions, skipped)
 
 
-def loss_against(
-    target: Exporter, fp32: Path, params: ModelParams, paths: ModelLayout
-) -> Callable[[Variant], Callable[[Path], float]]:
-    """How much lower another file scores than `fp32`, in the task's measure on validation data; by its variant."""
-    judging = tasks.judging(params.task)
-    whole: list[float] = []
+Score = Callable[[Path, Variant], float]
+
+
+def score_on(target: Exporter, params: ModelParams, paths: ModelLayout) -> Score:
+    """How a file of a variant scores in the task's measure on validation data; each file is run once."""
+    spec = tasks.serving(params.task).model_spec(params)
+    known: dict[Path, float] = {}
 
     def score(file: Path, variant: Variant) -> float:
-        precision = target.precision(variant, params.export.ladder.inference(variant))
-        return judging.score(open_session(target.name.value, file, precision=precision), params, paths)
+        if variant is Variant.FP32 and file in known:
+            return known[file]
+        precision = target.precision_of(file, variant, spec, params.export.ladder.inference(variant))
+        opened = open_session(target.name.value, file, precision=precision)
+        value = tasks.judging(params.task).score(opened, params, paths)
+        if variant is Variant.FP32:
+            known[file] = value
+        return value
 
-    def of(variant: Variant) -> Callable[[Path], float]:
-        def loss(file: Path) -> float:
-            whole[:] = whole or [score(fp32, Variant.FP32)]
-            return whole[0] - score(file, variant)
+    return score
 
-        return loss
 
-    return of
+def loss_against(fp32: Path, variant: Variant, score: Score) -> Callable[[Path], float]:
+    """How much lower a file of `variant` scores than `fp32`."""
+    return lambda file: score(fp32, Variant.FP32) - score(file, variant)
+
+
+def describe_reduction(variant: Variant, report: ReductionReport) -> str:
+    """What a variant loses, in a line."""
+    kept = ", ".join(layer.name for layer in report.kept_float) or "no layer"
+    return f"{variant} loses {report.loss:.4g}, {report.tolerance:g} allowed; {kept} kept in float"
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -132,39 +169,23 @@ def load_calibration(path: Path) -> Calibration:
     return arrays
 
 
-def describe(
-    target: Exporter,
-    params: ModelParams,
-    toolchain: Mapping[str, str | int],
-    folder: Path,
-    final: Path,
-    reductions: Reductions,
-) -> Export:
+def describe(target: Exporter, made: Made, toolchain: Mapping[str, str | int], folder: Path, final: Path) -> Export:
     """What export.json says of the variants in `folder`, which will be called `final`."""
     variants = {}
-    for variant in Variant:
-        opened = _file(target, variant, folder)
-        if not opened.exists():
-            continue
+    for variant, precision in made.precisions.items():
         files = {
             path.name: FileFacts(sha256=sha256(path), size_bytes=path.stat().st_size)
             for path in sorted(folder.glob(f"{variant}.*"))
         }
-        precision: session.Precision = target.precision(variant, params.export.ladder.inference(variant))
-        report = reductions.get(variant)
+        reduction = made.reductions.get(variant)
         variants[variant] = ExportedVariant(
-            path=(final / opened.name).as_posix(),
+            path=(final / _file(target, variant, folder).name).as_posix(),
             files=files,
             size_bytes=sum(file.size_bytes for file in files.values()),
             precision=Precision(**asdict(precision)),
-            reduction=None if report is None else report.as_record(),
+            reduction=None if reduction is None else reduction.as_record(),
         )
-    skipped = {
-        variant: f"{target.name} has no {variant}"
-        for variant in params.export.ladder.reduced()
-        if variant not in target.precisions
-    }
-    return Export(engine=target.name, toolchain=toolchain, variants=variants, skipped=skipped)
+    return Export(engine=target.name, toolchain=toolchain, variants=variants, skipped=made.skipped)
 
 
 def _file(target: Exporter, variant: Variant, folder: Path) -> Path:

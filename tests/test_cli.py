@@ -44,6 +44,43 @@ def test_a_device_needs_neither_torch_nor_the_schema(arguments: tuple[str, ...])
     assert not heavy & imported_by(*arguments)
 
 
+DEVICE = """
+import sys
+
+# As on a device, where nobody has installed them.
+absent = {"psutil", "pydantic", "dvc", "prefect", "torch", "yaml"}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Absent())
+import pipeline.runtime, pipeline.commands.run, pipeline.cli
+# Nothing of ours needs it there; Typer itself parses arguments with it.
+absent.remove("pydantic")
+sys.exit(pipeline.cli.main(sys.argv[1:]))
+"""
+
+
+def on_a_device(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", DEVICE, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_device_runs_releases_without_the_packages_of_a_build(tmp_path: Path) -> None:
+    shown = on_a_device("run", "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Usage: bardlet run" in shown.stdout
+    missing = on_a_device("run", str(tmp_path / "release"), "text")
+    assert missing.returncode == ExitCode.BAD_INPUT
+    assert str(tmp_path / "release") in missing.stderr
+    assert "not installed" not in missing.stderr
+
+
+def test_the_packages_of_a_build_are_really_absent_on_that_device() -> None:
+    assert "psutil is not installed" in on_a_device("build", "--help").stderr
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_subcommand_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == ExitCode.PASS

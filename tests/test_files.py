@@ -1,7 +1,9 @@
 """Atomic writing: errors and kills leave nothing half-written under a final name."""
 
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -135,3 +137,39 @@ def test_json_that_is_missing_or_broken_says_what_to_do(tmp_path: Path) -> None:
 def test_sha256_is_the_one_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+HOLD = """
+    with files.hold(Path(sys.argv[1]) / "new" / "lock", print):
+        print("writing", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_held_file_says_who_holds_it_and_a_refusal_leaves_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+
+    def refuse(who: str) -> None:
+        raise RuntimeError(who)
+
+    with files.hold(path, refuse):
+        held = path.read_text(encoding="utf-8")
+        assert re.fullmatch(rf"PID {os.getpid()} since \d\d:\d\d:\d\d \(.+\)\n", held)
+        with pytest.raises(RuntimeError, match=re.escape(held.strip())):
+            files.hold(path, refuse)
+        assert path.read_text(encoding="utf-8") == held
+    files.hold(path, refuse).close()
+
+
+def test_who_does_not_refuse_waits_until_the_holder_is_killed(tmp_path: Path) -> None:
+    holder = start(HOLD, tmp_path)
+    said: list[str] = []
+
+    def kill(who: str) -> None:
+        said.append(who)
+        holder.kill()
+
+    with files.hold(tmp_path / "new" / "lock", kill):
+        assert said[0].startswith(f"PID {holder.pid} since ")
+        assert (tmp_path / "new" / "lock").read_text(encoding="utf-8").startswith(f"PID {os.getpid()} since ")
+    holder.wait()

@@ -34,12 +34,8 @@ GROUND = {
 GROUND_ROOMS = ("pipeline.params", "pipeline.records")
 # It says what is certain already and writes nothing: the gate says it again and judges.
 SAYS_ONLY = {"stages.misses"}
-# Modules that import others by name, while they run, and whom.
-BY_NAME = {
-    "pipeline.engines.exporter": lambda engine: [f"pipeline.engines.{engine}.export"],
-    "pipeline.runtime.session": lambda engine: [f"pipeline.runtime.{name}" for name in Engine],
-    "pipeline.students": lambda engine: [f"pipeline.students.{name}" for name in architectures()],
-}
+# `open_session("onnxruntime", …)` imports one engine's module while it runs, `open_session(engine, …)` any of them.
+OPENS = re.compile(r'(?<!def )\bopen_session\((?:"(\w+)")?')
 
 
 @cache
@@ -79,8 +75,21 @@ def reached(stage: str, task: str) -> set[str]:
             continue
         pending += imports().find_modules_directly_imported_by(name)
         pending += [f"pipeline.tasks.{task}.{verb}" for verb in verbs(name)]
-        pending += BY_NAME.get(name, lambda _: [])(engine)
+        pending += by_name(name, engine)
     return {name for name in seen if not is_ground(name)}
+
+
+def by_name(module: str, engine: str) -> Iterator[str]:
+    """The modules that the code of `module` imports by their names."""
+    source = (ROOT / path_of(module)).read_text(encoding="utf-8")
+    for named in OPENS.findall(source):
+        # The stage's own engine where it has one.
+        engines = [named] if named else [engine] if engine in list(Engine) else list(Engine)
+        yield from (f"pipeline.runtime.{name}" for name in engines)
+    if module == "pipeline.engines.exporter":
+        yield f"pipeline.engines.{engine}.export"
+    if module == "pipeline.students":
+        yield from (f"pipeline.students.{name}" for name in architectures())
 
 
 def command(stage: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Ordinary stages share the machine, a measurement has it alone; shown with real processes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,28 @@ def test_a_waiting_measurement_is_not_overtaken(tmp_path: Path) -> None:
     measurement.end()
     assert late.says() == "holds"
     late.end()
+
+
+STAGE = "from pipeline import stage\nstage.main(lambda: None, (), alone={alone})"
+
+
+@pytest.mark.parametrize(
+    ("alone", "holder", "said"), [(True, "shared", "by other stages"), (False, "alone", "by a measurement")]
+)
+def test_a_stage_says_for_whom_it_waits(alone: bool, holder: str, said: str, tmp_path: Path) -> None:
+    first = Holder(holder, tmp_path)
+    assert first.says() == "holds"
+    stage = subprocess.Popen(
+        [sys.executable, "-c", STAGE.format(alone=alone)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert stage.stderr
+    assert stage.stderr.readline().endswith(f": waiting: the machine is taken {said}\n")
+    first.end()
+    assert stage.wait(30) == 0
 
 
 def test_a_killed_holder_gives_the_machine_back(tmp_path: Path) -> None:

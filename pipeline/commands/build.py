@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import InputError, StageError
+from pipeline.errors import INTERRUPTED, InputError, StageError
 from pipeline.orchestration.pages import prefect_server
 from pipeline.orchestration.plan.request import Request
 from pipeline.orchestration.plan.schedule import StageResult
-from pipeline.orchestration.plan.summary import INTERRUPTED, exit_code, summarize
+from pipeline.orchestration.plan.summary import exit_code, summarize
 from pipeline.orchestration.pools import rules
-from pipeline.orchestration.run.session import Session
+from pipeline.orchestration.run.workspace import Workspace
 
 
 def build(
@@ -45,11 +45,11 @@ def build(
     begin = time.monotonic()
     root = Path()
     prefect_server.set_defaults(root, os.environ)
-    with Session(root, _tell) as session, prefect_server.server(root) as server:
-        plan = session.plan(request.targets, request.models, request.force)
+    with Workspace(root, _tell) as workspace, prefect_server.server(root) as server:
+        plan = workspace.plan(request.targets, request.models, request.force)
         rules.require(plan, server.lasting)
         if request.pull:
-            session.share(plan)
+            workspace.share(plan)
         _tell(plan.summary())
         for name, why in plan.left_out.items():
             _tell(f"left out: {name} ({why})")
@@ -57,19 +57,19 @@ def build(
         flow = import_module("pipeline.flow.build")
         server.wait()
         try:
-            results = flow.run(session, plan, request, _tell)
+            results = flow.run(workspace, plan, request, _tell)
         except KeyboardInterrupt:
             _tell("interrupted; all stages were ended, the next build resumes here")
             return INTERRUPTED
         print(summarize(results, time.monotonic() - begin), flush=True)
         code = exit_code(results)
-        return _push(session, results, code) if request.push else code
+        return _push(workspace, results, code) if request.push else code
 
 
-def _push(session: Session, results: Sequence[StageResult], code: int) -> int:
+def _push(workspace: Workspace, results: Sequence[StageResult], code: int) -> int:
     """Share what was built; a failure of it counts where the build itself had none."""
     try:
-        _tell(session.push(results))
+        _tell(workspace.push(results))
     except KeyboardInterrupt:
         _tell("interrupted; what had not arrived is sent by the next --push")
         return INTERRUPTED

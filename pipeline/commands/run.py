@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from pipeline.runtime.errors import RuntimeInputError
+from pipeline.runtime.product import DIGITS
 from pipeline.runtime.release import Hit, Release
 
 Line = tuple[int, str]
 
-_DIGITS = 7  # what float32 holds
 _FIRST_PROGRESS_S = 2.0
 _PROGRESS_S = 0.2
 _PLAIN_PROGRESS_S = 5.0
@@ -44,28 +44,18 @@ def run(
     queries = list(inputs) if inputs else [text for _, text in read_lines("standard input", _stdin())]
     lines = read_lines(str(corpus), _read(corpus)) if corpus else None
     model = Release.open(release, engine, threads)
-    if model.preprocessing is not None:
-        if corpus:
-            raise RuntimeInputError(
-                f"{release} takes images, which no lines of text are ranked for: leave --corpus out"
-            )
-        _print_classes(queries, model, top)
-        return
     if lines is None:
-        for text in queries:
-            row = model.encode([text])[0]
-            _print_json({"text": text, "embedding": [round(value, _DIGITS) for value in row.tolist()]})
+        for line in model.product.lines(queries, top):
+            print(line)
         return
+    if model.manifest.verb != "encode":
+        raise RuntimeInputError(
+            f"{release} is there to {model.manifest.verb}, and only texts are ranked: leave --corpus out"
+        )
     rows = model.encode([text for _, text in lines], on_progress=_progress(len(lines)))
     show = _print_table if sys.stdout.isatty() else _print_results
     for text, hits in zip(queries, model.rank(queries, rows, top), strict=True):
         show(text, hits, lines)
-
-
-def _print_classes(paths: Sequence[str], model: Release, top: int) -> None:
-    for path, guesses in zip(paths, model.classify(list(paths), top), strict=True):
-        classes = [{"class": label, "probability": round(share, _DIGITS)} for label, share in guesses]
-        _print_json({"image": path, "classes": classes})
 
 
 def read_lines(name: str, content: bytes) -> list[Line]:
@@ -103,16 +93,12 @@ def _read(path: Path) -> bytes:
         raise RuntimeInputError(f"{path}: {error.strerror}") from error
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False))
-
-
 def _print_results(text: str, hits: Sequence[Hit], lines: Sequence[Line]) -> None:
     results = [
-        {"rank": hit.rank, "score": round(hit.score, _DIGITS), "line": lines[hit.index][0], "text": lines[hit.index][1]}
+        {"rank": hit.rank, "score": round(hit.score, DIGITS), "line": lines[hit.index][0], "text": lines[hit.index][1]}
         for hit in hits
     ]
-    _print_json({"text": text, "results": results})
+    print(json.dumps({"text": text, "results": results}, ensure_ascii=False))
 
 
 def _print_table(text: str, hits: Sequence[Hit], lines: Sequence[Line]) -> None:

@@ -1,6 +1,5 @@
 """`bardlet serve`: Prefect's server and UI for this workspace, and the nightly build."""
 
-import fcntl
 import os
 import socket
 import sys
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
+from pipeline import files
 from pipeline.errors import InputError
 from pipeline.orchestration.pages import prefect_server, web
 from pipeline.orchestration.plan.request import Request
@@ -75,16 +75,11 @@ def _check_timezone(name: str) -> None:
 @contextmanager
 def _only_one(root: Path) -> Iterator[None]:
     """Hold the workspace against a second `bardlet serve`; builds are free to run."""
-    (root / prefect_server.HOME).mkdir(exist_ok=True)
-    with (root / prefect_server.HOME / "serve.lock").open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise InputError(f"`bardlet serve` of this workspace runs already: {lock.read().strip()}") from error
-        lock.truncate(0)
-        lock.write(f"PID {os.getpid()}")
-        lock.flush()
+
+    def refuse(who: str) -> None:
+        raise InputError(f"`bardlet serve` of this workspace runs already: {who}")
+
+    with files.hold(root / prefect_server.HOME / "serve.lock", refuse):
         yield
 
 

@@ -13,7 +13,7 @@ import typer
 from pipeline.errors import InputError
 from pipeline.orchestration.pages import prefect_server
 from pipeline.orchestration.pools import clone, git
-from pipeline.orchestration.pools.job import Place
+from pipeline.orchestration.pools.remote_build import Place
 
 POOLS = prefect_server.HOME / "pools"
 _DEFAULTS = {"PREFECT_WORKER_QUERY_SECONDS": "2"}

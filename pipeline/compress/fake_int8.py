@@ -10,14 +10,21 @@ the rounded convolution, folded, is the folded convolution, rounded, and no fold
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pipeline.students.text_encoder import TextEncoder
-
 _LEVELS = 127
+
+
+@runtime_checkable
+class Quantizable(Protocol):
+    """What a student brings that looks vectors up in tables which the engines quantize."""
+
+    def tables(self) -> list[nn.Embedding]:
+        """Tables that get one scale each."""
 
 
 class FakeInt8(nn.Module):
@@ -43,8 +50,8 @@ def int8_weights(model: nn.Module) -> Iterator[nn.Module]:
         (module, True) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     # The engines quantize the gather's table with one scale: docs/decisions/0003-engines.md.
-    if isinstance(model, TextEncoder):
-        modules.append((model.tokens, False))
+    if isinstance(model, Quantizable):
+        modules.extend((table, False) for table in model.tables())
     for module, per_row in modules:
         parametrize.register_parametrization(module, "weight", FakeInt8(per_row))
     try:

@@ -45,16 +45,16 @@ class TrainReport:
     """What a training run did; `loss_first` and `loss_last` are means over the first and last twentieth."""
 
     steps: int
-    texts: int
+    examples: int
     seconds: float
     loss_first: float
     loss_last: float
     losses: tuple[float, ...]
 
 
-def steps_of(epochs: float, texts: int, batch_size: int) -> int:
+def steps_of(epochs: float, examples: int, batch_size: int) -> int:
     """Optimizer steps of a number of passes; at least one where `epochs` is above zero."""
-    return math.ceil(epochs * (texts // batch_size)) if epochs > 0 else 0
+    return math.ceil(epochs * (examples // batch_size)) if epochs > 0 else 0
 
 
 def train(
@@ -67,7 +67,7 @@ def train(
     """Train `model` in place.
 
     Args:
-        loss: scalar loss of the texts with these indices.
+        loss: scalar loss of the examples with these indices.
         batches: indices of one batch a step, at least `schedule.steps` of them.
         label: names the stage in the progress bar and in errors.
 
@@ -80,7 +80,7 @@ def train(
     model.train()
     started = time.monotonic()
     losses: list[float] = []
-    texts = 0
+    examples = 0
     for step in track(range(schedule.steps), total=schedule.steps, label=label, unit="steps"):
         indices = next(batches)
         rate = schedule.rate_at(step)
@@ -97,11 +97,11 @@ def train(
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
         optimizer.step()
-        texts += len(indices)
+        examples += len(indices)
     model.eval()
     edge = max(1, len(losses) // 20)
     first, last = (float(np.mean(part)) if part else 0.0 for part in (losses[:edge], losses[-edge:]))
-    return TrainReport(schedule.steps, texts, time.monotonic() - started, first, last, tuple(losses))
+    return TrainReport(schedule.steps, examples, time.monotonic() - started, first, last, tuple(losses))
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -1,31 +1,33 @@
-"""Accuracy-aware int8: where quality falls too far, the layers at fault are found and kept in float.
+"""Accuracy-aware reduction: where quality falls too far, the layers at fault are found and kept in float.
 
-Layers are ranked by the noise that int8 adds in them; the worst are kept in fp32, one, two, four and so on until
-the tolerance holds, then as few of them as it holds with. A model whose first int8 holds is not analysed at all.
+Layers are ranked by the noise that the reduced precision adds in them. The worst one, two, four and so on are kept in
+fp32 until the tolerance holds; then the search looks for the fewest that it holds with. A model whose first attempt
+holds is not analysed at all.
 """
 
 import tempfile
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any
 
-from pipeline.engines.exporter import Calibration, Exporter, LayerError
+from pipeline.engines.exporter import Calibration, Exporter, LayerError, NotAvailableError
 from pipeline.engines.spec import ModelSpec
+from pipeline.layout import Variant
+from pipeline.records.export import KeptLayer, Reduction
 
 Loss = Callable[[Path], float]
 
 
 @dataclass(frozen=True)
-class Int8Report:
-    """How the int8 variant came about.
+class ReductionReport:
+    """How a reduced variant came about.
 
     Attributes:
         loss: quality that it loses against the same engine's fp32, in the unit of the caller's measure.
         tolerance: what was allowed.
-        attempts: int8 variants that were made and judged.
-        kept_float: layers that stay in fp32, with the error that int8 had in them; the worst first.
+        attempts: files that were made and judged.
+        kept_float: layers that stay in fp32, with the error that the reduced precision had in them; the worst first.
     """
 
     loss: float
@@ -38,10 +40,12 @@ class Int8Report:
         """Whether the loss is within the tolerance."""
         return self.loss <= self.tolerance
 
-    def as_json(self) -> dict[str, Any]:
-        """What export.json says under `accuracy`; errors are shares of the layer's output."""
-        kept = [{"layer": layer.name, "error": round(layer.error, 6)} for layer in self.kept_float]
-        return {**asdict(self), "holds": self.holds, "kept_float": kept}
+    def as_record(self) -> Reduction:
+        """What export.json says of it; errors are shares of the layer's output."""
+        kept = tuple(KeptLayer(layer=layer.name, error=round(layer.error, 6)) for layer in self.kept_float)
+        return Reduction(
+            loss=self.loss, tolerance=self.tolerance, attempts=self.attempts, holds=self.holds, kept_float=kept
+        )
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,12 @@ def quantize_within(
     calibration: Calibration,
     out: Path,
     *,
+    precision: Variant,
     loss: Loss,
     tolerance: float,
-    max_float_layers: int = 16,
-) -> Int8Report:
-    """Write the int8 variant with as few layers in float as the tolerance needs.
+    max_float_layers: int,
+) -> ReductionReport:
+    """Write a reduced variant with as few layers in float as the tolerance needs.
 
     Args:
         target: the engine.
@@ -70,7 +75,8 @@ def quantize_within(
         spec: the spec of that export.
         calibration: as for `Exporter.quantize`.
         out: the file that the engine opens; what belongs to it is written beside it.
-        loss: how much worse an int8 file is than `fp32`, in the task's measure on validation data; may be negative.
+        precision: the variant to make.
+        loss: how much worse a file is than `fp32`, in the task's measure on validation data; may be negative.
         tolerance: the largest loss that is accepted.
         max_float_layers: the most layers to keep in float; 0 forbids it.
 
@@ -79,28 +85,32 @@ def quantize_within(
         attempt that loses least and `holds` is false: the gate judges it.
 
     Raises:
+        NotAvailableError: the engine has no such precision, or not for this model; `out` is not written.
         StageError: the quantizer refused the model.
     """
-    target.quantize(fp32, spec, calibration, out)
+    if precision not in target.precisions:
+        raise NotAvailableError(f"{target.name} has no {precision}")
+    target.quantize(fp32, spec, calibration, out, precision=precision)
     plain = _Attempt(0, loss(out), out)
     if plain.loss <= tolerance or max_float_layers < 1:
-        return Int8Report(plain.loss, tolerance, attempts=1)
+        return ReductionReport(plain.loss, tolerance, attempts=1)
     ranked = target.layer_errors(fp32, out, spec, calibration)[:max_float_layers]
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
 
         def attempt(count: int) -> _Attempt:
             file = Path(folder) / str(count) / out.name
             file.parent.mkdir()
-            target.quantize(fp32, spec, calibration, file, keep_float=[layer.name for layer in ranked[:count]])
+            kept = [layer.name for layer in ranked[:count]]
+            target.quantize(fp32, spec, calibration, file, precision=precision, keep_float=kept)
             return _Attempt(count, loss(file), file)
 
         attempts = _search(attempt, plain, len(ranked), tolerance)
         chosen = _choose(attempts, tolerance)
         if chosen.count:
-            # Each file gets a new inode: a session of the caller may still have the old one mapped.
+            # Each file gets a new inode, because a session of the caller may still have the old one mapped.
             for path in chosen.file.parent.iterdir():
                 path.replace(out.parent / path.name)
-    return Int8Report(chosen.loss, tolerance, len(attempts), tuple(ranked[: chosen.count]))
+    return ReductionReport(chosen.loss, tolerance, len(attempts), tuple(ranked[: chosen.count]))
 
 
 def _search(attempt: Callable[[int], _Attempt], plain: _Attempt, most: int, tolerance: float) -> list[_Attempt]:

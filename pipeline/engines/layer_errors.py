@@ -1,4 +1,4 @@
-"""How much noise int8 adds in each layer: the arithmetic that the engines share."""
+"""How much noise a reduced precision adds in each layer: the arithmetic that the engines share."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ EXAMPLES = 16
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A layer and the activations around it, by names that the two models' values are recorded under."""
+class Probe:
+    """A layer and the activations around it, by the names under which both models' values are recorded."""
 
     name: str
     inputs: tuple[str, ...]
@@ -30,7 +30,7 @@ class NoiseMeter:
         self._noise: dict[str, float] = {}
 
     def add(self, exact: Values, noisy: Values) -> None:
-        """Take one example's activations, of the fp32 and of the int8 model; names that only one has are passed by."""
+        """Take one example's activations of the fp32 and of the reduced model; names that only one has are skipped."""
         for name in exact.keys() & noisy.keys():
             signal = exact[name].astype(np.float64)
             if signal.shape != noisy[name].shape:
@@ -39,13 +39,13 @@ class NoiseMeter:
             self._signal[name] = self._signal.get(name, 0.0) + float(np.square(signal).sum())
             self._noise[name] = self._noise.get(name, 0.0) + float(np.square(noise).sum())
 
-    def rank(self, layers: Iterable[Layer]) -> list[LayerError]:
-        """The layers whose output was recorded, the one that adds most noise first; layers of one name are one."""
+    def rank(self, probes: Iterable[Probe]) -> list[LayerError]:
+        """The layers whose output was recorded, the noisiest first. Probes of one name are one layer."""
         errors: dict[str, float] = {}
-        for layer in layers:
-            if layer.output in self._noise:
-                grown = self._ratio(layer.output) - max((self._ratio(name) for name in layer.inputs), default=0.0)
-                errors[layer.name] = max(errors.get(layer.name, 0.0), float(np.sqrt(max(grown, 0.0))))
+        for probe in probes:
+            if probe.output in self._noise:
+                grown = self._ratio(probe.output) - max((self._ratio(name) for name in probe.inputs), default=0.0)
+                errors[probe.name] = max(errors.get(probe.name, 0.0), float(np.sqrt(max(grown, 0.0))))
         ranked = sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))
         return [LayerError(name, error) for name, error in ranked]
 

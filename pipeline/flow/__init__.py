@@ -1,11 +1,11 @@
-"""Builds in Prefect; the only package that imports it.
+"""Shows builds in Prefect; the only package that imports it.
 
-build.py      a build as a flow run
-tasks.py      one task a stage
-page.py       what the run's page shows of the result
-watch.py      ends a build whose run was cancelled
-serve.py      the nightly deployment
-pool.py       the build's end of a stage on another machine
-pool_stage.py the worker's end of it
-pool_worker.py a worker of a pool
+build.py        runs a build as a flow
+tasks.py        shows each stage as a task
+artifacts.py    adds tables and verdict to the page of a run
+watch.py        ends a build whose run was cancelled
+serve.py        serves the nightly deployment
+pool.py         asks a pool for a stage and waits, on the build's side
+pool_stage.py   runs a stage that a build asked for, on the worker's side
+pool_worker.py  takes stages of a pool
 """

@@ -1,4 +1,4 @@
-"""What the page of a flow run shows of its result, as Prefect's artifacts."""
+"""Adds the result of a build to the page of its flow run, as Prefect's artifacts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def show(layout: Layout, ending: Ending, results: Sequence[StageResult], pages: 
     for title, rows in tables(ending.verdict).items():
         _table(title, rows, f"{title.capitalize()} against the budgets")
     text = markdown(ending.verdict, links(layout, ending.verdict, pages))
-    create_markdown_artifact(text, key="verdict", description=f"The gate says {ending.verdict['verdict']}")
+    create_markdown_artifact(text, key="verdict", description=f"The gate says {ending.verdict.verdict}")
 
 
 def _table(title: str, rows: list[dict[str, Any]], description: str) -> None:

@@ -1,12 +1,12 @@
 """The build as a Prefect flow, one task a stage.
 
-dvc.yaml owns the graph and DVC decides what runs. The flow shows it: what was up to date is Cached, what the run-cache
-had is Restored, and what failed or waits behind a failure says why. Without the decorators it builds the same.
+dvc.yaml owns the graph and DVC decides what runs. The flow shows it: a stage that was up to date is Cached, one that
+the run-cache had is Restored, and one that failed or stands behind a failure says why. Without the decorators it
+builds the same.
 """
 
 import os
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.errors import BardletError, StageError
+from pipeline.errors import INTERRUPTED, BardletError, StageError
 from pipeline.flow import artifacts
 from pipeline.flow.tasks import Tasks, log
 from pipeline.flow.watch import watch
@@ -29,21 +29,20 @@ from pipeline.orchestration.plan.needs import this_machine
 from pipeline.orchestration.plan.request import Request
 from pipeline.orchestration.plan.schedule import Schedule, StageResult
 from pipeline.orchestration.plan.stages import Plan
-from pipeline.orchestration.plan.summary import INTERRUPTED
 from pipeline.orchestration.pools import rules
 from pipeline.orchestration.run import loop
-from pipeline.orchestration.run.session import Session
+from pipeline.orchestration.run.client import Tell
+from pipeline.orchestration.run.workspace import Workspace
 
 NAME = "build"
 _DELIVERY_SECONDS = 5
-Tell = Callable[[str], None]
 
 
 @dataclass
 class _Prepared:
     """A build that `bardlet build` planned while Prefect was imported, and what becomes of it."""
 
-    session: Session
+    workspace: Workspace
     plan: Plan
     tell: Tell
     results: list[StageResult] = field(default_factory=list)
@@ -52,13 +51,13 @@ class _Prepared:
 _prepared: ContextVar[_Prepared | None] = ContextVar("prepared", default=None)
 
 
-def run(session: Session, plan: Plan, request: Request, tell: Tell) -> list[StageResult]:
+def run(workspace: Workspace, plan: Plan, request: Request, tell: Tell) -> list[StageResult]:
     """Build a plan as a flow run and return how each stage ended, in serial order.
 
     Raises:
         KeyboardInterrupt: after all stages were ended.
     """
-    prepared = _Prepared(session, plan, tell)
+    prepared = _Prepared(workspace, plan, tell)
     token = _prepared.set(prepared)
     message: str | None = "it did not start"
     try:
@@ -136,7 +135,7 @@ def build(
 
 
 def _build_prepared(prepared: _Prepared, request: Request) -> list[StageResult]:
-    results = _build(prepared.session, prepared.plan, request, prepared.tell, with_parent=False)
+    results = _build(prepared.workspace, prepared.plan, request, prepared.tell, with_parent=False)
     prepared.results.extend(results)
     return results
 
@@ -146,22 +145,22 @@ def _build_here(root: Path, request: Request) -> tuple[list[StageResult], Bardle
     prefect_server.set_defaults(root, os.environ)
     results: list[StageResult] = []
     try:
-        with Session(root, log) as session:
-            plan = session.plan(request.targets, request.models, request.force)
+        with Workspace(root, log) as workspace:
+            plan = workspace.plan(request.targets, request.models, request.force)
             # What started this run is a server that lasts.
             rules.require(plan, lasting_server=True)
             if request.pull:
-                session.share(plan)
+                workspace.share(plan)
             log(plan.summary())
-            results = _build(session, plan, request, lambda _: None, with_parent=True)
-            if request.push and not session.cancelled:
-                log(session.push(results))
+            results = _build(workspace, plan, request, lambda _: None, with_parent=True)
+            if request.push and not workspace.cancelled:
+                log(workspace.push(results))
     except BardletError as error:
         return results, error
     return results, None
 
 
-def _build(session: Session, plan: Plan, request: Request, tell: Tell, with_parent: bool) -> list[StageResult]:
+def _build(workspace: Workspace, plan: Plan, request: Request, tell: Tell, with_parent: bool) -> list[StageResult]:
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     machine = this_machine(request.jobs)
@@ -169,7 +168,7 @@ def _build(session: Session, plan: Plan, request: Request, tell: Tell, with_pare
 
     def cancel(why: str) -> None:
         tell(f"{why}: all stages are ended")
-        session.cancel()
+        workspace.cancel()
 
     with watch(context.flow_run.id, cancel, with_parent), Tasks(machine.jobs + in_pools) as tasks:
-        return loop.build(session, Schedule(plan, machine, session.ranks(plan)), request.force, tasks.start, tell)
+        return loop.build(workspace, Schedule(plan, machine, workspace.ranks(plan)), request.force, tasks.start, tell)

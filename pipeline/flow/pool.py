@@ -1,4 +1,4 @@
-"""The build's end of a stage that runs in a pool: start its flow run, show its log, wait.
+"""Asks a pool for a stage, on the build's side: starts its flow run, shows its log, and waits.
 
     python -m pipeline.flow.pool < REQUEST
 
@@ -26,7 +26,7 @@ from prefect.states import Cancelling, Crashed
 from prefect.workers.process import ProcessWorker
 
 from pipeline.errors import ExitCode
-from pipeline.orchestration.plan.schedule import Outcome
+from pipeline.orchestration.plan.schedule import StageOutcome
 from pipeline.orchestration.pools.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
 
 FLOW = "stage"
@@ -76,7 +76,7 @@ def ask(client: SyncPrefectClient, request: Mapping[str, Any], stopping: threadi
         stopping: set it to cancel.
 
     Returns:
-        What `pipeline.orchestration.pools.job.RemoteBuild.run` answered, or why there is no such answer.
+        What `pipeline.orchestration.pools.remote_build.RemoteBuild.run` answered, or why there is no such answer.
     """
     job = request["job"]
     run = client.create_flow_run_from_deployment(
@@ -116,7 +116,7 @@ class _Asked:
             if answer is not None:
                 return answer
         self._cancel()
-        return _ended(Outcome.CANCELLED, "ended", ExitCode.PASS)
+        return _ended(StageOutcome.CANCELLED, "ended", ExitCode.PASS)
 
     def _look(self) -> dict[str, Any] | None:
         self._beats += 1
@@ -144,7 +144,7 @@ class _Asked:
         if time.monotonic() - self._without_worker > NO_WORKER_SECONDS:
             self._cancel()
             message = f"pool {self._pool} has had no worker for {NO_WORKER_SECONDS:.0f} s; {advice}, then build again"
-            return _ended(Outcome.FAILED, message, ExitCode.BROKEN)
+            return _ended(StageOutcome.FAILED, message, ExitCode.BROKEN)
         self._say(f"pool {self._pool} has no worker now; {advice}")
         return None
 
@@ -154,7 +154,7 @@ class _Asked:
             return None
         message = f"a worker of pool {self._pool} took it and has not begun for {BEGIN_SECONDS:.0f} s: it is gone"
         self._client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-        return _ended(Outcome.FAILED, f"{message}; the next build starts the stage again", ExitCode.BROKEN)
+        return _ended(StageOutcome.FAILED, f"{message}; the next build starts the stage again", ExitCode.BROKEN)
 
     def _watch_worker(self, run: FlowRun) -> dict[str, Any] | None:
         self._lease.see(run.labels.get(WORKER))
@@ -163,23 +163,23 @@ class _Asked:
         name = run.labels.get(WORKER_NAME, "the worker")
         message = f"{name} of pool {self._pool} has not answered for {self._lease.seconds:.0f} s: it is gone"
         self._client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-        return _ended(Outcome.FAILED, f"{message}; the next build starts the stage again", ExitCode.BROKEN)
+        return _ended(StageOutcome.FAILED, f"{message}; the next build starts the stage again", ExitCode.BROKEN)
 
     def _end(self, run: FlowRun) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = json.loads(self._client.read_flow_run_input(run.id, ANSWER))
         except (httpx.HTTPStatusError, ObjectNotFound):
             return self._without_answer(run)
-        if answer["outcome"] == Outcome.FAILED:
+        if answer["outcome"] == StageOutcome.FAILED:
             answer["message"] = f"on {answer['worker']} of pool {self._pool}: {answer['message']}"
         return answer
 
     def _without_answer(self, run: FlowRun) -> dict[str, Any]:
         assert run.state is not None
         if run.state.is_cancelled():
-            return _ended(Outcome.CANCELLED, f"its run in pool {self._pool} was cancelled", ExitCode.PASS)
+            return _ended(StageOutcome.CANCELLED, f"its run in pool {self._pool} was cancelled", ExitCode.PASS)
         message = f"its run in pool {self._pool} is {run.state.name}: {run.state.message or 'no reason given'}"
-        return _ended(Outcome.FAILED, message, ExitCode.BROKEN)
+        return _ended(StageOutcome.FAILED, message, ExitCode.BROKEN)
 
     def _show_logs(self) -> None:
         wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[self._run.id]))
@@ -197,7 +197,7 @@ class _Asked:
         if not self._server.expired():
             return None
         message = f"Prefect's server has not answered for {self._server.seconds:.0f} s; the worker ends the stage"
-        return _ended(Outcome.FAILED, message, ExitCode.BROKEN)
+        return _ended(StageOutcome.FAILED, message, ExitCode.BROKEN)
 
     def _say(self, text: str) -> None:
         if text != self._said:
@@ -209,7 +209,7 @@ class _Asked:
             self._client.set_flow_run_state(self._run.id, Cancelling(message="its build has ended"))
 
 
-def _ended(outcome: Outcome, message: str, code: int) -> dict[str, Any]:
+def _ended(outcome: StageOutcome, message: str, code: int) -> dict[str, Any]:
     return {"outcome": outcome, "message": message, "exit_code": code}
 
 
@@ -223,7 +223,7 @@ def main() -> None:
             answer = ask(client, request, stopping)
     except (httpx.HTTPError, OSError) as error:
         message = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} does not do its part: {error}"
-        answer = _ended(Outcome.FAILED, message, ExitCode.BROKEN)
+        answer = _ended(StageOutcome.FAILED, message, ExitCode.BROKEN)
     # Where DVC's process was killed there is nobody to answer to.
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(answer), flush=True)

@@ -1,4 +1,4 @@
-"""A stage on a worker of a pool, as a flow run: its end on the worker's machine."""
+"""Runs a stage that a build asked for as a flow run, on the worker's side."""
 
 import contextlib
 import json
@@ -20,9 +20,9 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from pipeline import processes
 from pipeline.flow.pool import ANSWER, FLOW, LOGGER
-from pipeline.orchestration.plan.schedule import GOOD, Outcome
-from pipeline.orchestration.pools.job import Place, RemoteBuild
+from pipeline.orchestration.plan.schedule import GOOD, StageOutcome
 from pipeline.orchestration.pools.leases import BEAT_SECONDS, BUILD, WORKER, WORKER_NAME, Lease
+from pipeline.orchestration.pools.remote_build import Place, RemoteBuild
 from pipeline.orchestration.pools.run_process import PLACE, note_of
 
 GONE = "its worker was killed"
@@ -55,7 +55,7 @@ def _state(answer: dict[str, Any], worker: str) -> State[object]:
     message = answer["message"] or f"{answer['outcome']} on {worker}"
     if answer["outcome"] in GOOD:
         return Completed(message=message)
-    if answer["outcome"] == Outcome.CANCELLED:
+    if answer["outcome"] == StageOutcome.CANCELLED:
         return Crashed(message=message) if message == GONE else Cancelled(message=message)
     return Failed(message=message)
 

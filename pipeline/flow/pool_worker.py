@@ -1,4 +1,4 @@
-"""A worker of a pool: takes stages, one at a time, and starts a flow run in a process of its own for each."""
+"""A worker of a pool. It takes one stage at a time and starts a flow run in a process of its own for each."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from pipeline.flow.pool import ensure, own_queue
-from pipeline.orchestration.pools.job import Place
+from pipeline.orchestration.pools.remote_build import Place
 from pipeline.orchestration.pools.run_process import PLACE, note_of
 
 DEFAULT_QUEUE = "default"
@@ -36,7 +36,7 @@ def work(pool: str, place: Place, tell: Callable[[str], None]) -> None:
     """
     with get_client(sync_client=True) as client:
         ensure(client, pool)
-    # Of a worker that was killed with all its processes: a power cut.
+    # The run of a worker that was killed with all its processes, as by a power cut.
     _give_up(place, "its worker was started again")
     own = psutil.Process()
     os.environ[PLACE] = json.dumps(

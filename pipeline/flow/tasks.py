@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import PlannedStage
 from pipeline.orchestration.run.loop import Work
 
@@ -59,13 +59,13 @@ def state(result: StageResult) -> State[object]:
     """The state that shows how a stage ended."""
     why = result.message or "; ".join(result.reasons) or "up to date"
     match result.outcome:
-        case Outcome.BUILT:
+        case StageOutcome.BUILT:
             return Completed(message=why)
-        case Outcome.CACHED | Outcome.RESTORED:
+        case StageOutcome.CACHED | StageOutcome.RESTORED:
             return Completed(name=result.outcome.capitalize(), message=why)
-        case Outcome.FAILED:
+        case StageOutcome.FAILED:
             return Failed(message=why)
-        case Outcome.SKIPPED | Outcome.CANCELLED:
+        case StageOutcome.SKIPPED | StageOutcome.CANCELLED:
             return Cancelled(name=result.outcome.capitalize(), message=why)
 
 

@@ -112,7 +112,7 @@ def _source(item: Any, kinds: Sequence[str]) -> str:
     """What is wrong with an entry of a teacher's sources that is of none of the `kinds` that its task takes."""
     if not isinstance(item, dict):
         return f"{_is(item)}; expected one of the keys {', '.join(kinds)}, as in `- {kinds[0]}: NAME`"
-    if len(given := [key for key in kinds if key in item]) > 1:
+    if len(given := [key for key in choices.SOURCE_KEYS if key in item]) > 1:
         return f"has {' and '.join(given)}; one of them decides where the weights lie: make two entries"
     guess = next((f"; did you mean '{near}' for '{key}'?" for key in item if (near := nearest(key, kinds))), "")
     return f"has none of the keys that decide where the weights lie: {', '.join(kinds)}{guess}"

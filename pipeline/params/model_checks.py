@@ -4,33 +4,30 @@ Each check reads the document and not the validated parameters, so that it speak
 leaves values of a wrong type to the schema.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from pipeline.layout import LADDER, Engine, Variant
+from pipeline.layout import LADDER, Variant
+from pipeline.params import case_checks
 from pipeline.params.quality import QualityCheck
-from pipeline.params.words import hint, nearest, show
+from pipeline.params.words import nearest, show
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
 
-def problems(document: Document, model: KeyPath) -> Iterator[Problem]:
+def problems(document: Document, model: KeyPath) -> list[Problem]:
     """Everything in the block at `model` that contradicts something else in it."""
-    checks: Sequence[Callable[[Document, KeyPath], Iterator[Problem]]] = (
-        _student, _fp32, _tolerances, _one_kind_of_case, _batches, _latencies, _targets,
-    )  # fmt: skip
-    return chain.from_iterable(check(document, model) for check in checks)
-
-
-def judged_cases(document: Document, model: KeyPath) -> list[KeyPath]:
-    """Where the cases stand whose latency is judged: `budgets.case`, or each of `budgets.cases`."""
-    budgets = (*model, "budgets")
-    single = [(*budgets, "case")] if document.get((*budgets, "case"), dict) else []
-    return single + [(*budgets, "cases", name) for name in document.get((*budgets, "cases"), dict) or {}]
+    return [
+        *_student(document, model),
+        *_fp32(document, model),
+        *_tolerances(document, model),
+        *case_checks.problems(document, model),
+        *_targets(document, model),
+    ]
 
 
 def reduced_quality(document: Document, model: KeyPath, checks: Sequence[QualityCheck]) -> Iterator[Problem]:
     """Budgets of a precision that the ladder does not make, and precisions that are made and have no budget."""
-    ladder = document.get((*model, "export", "ladder"), dict)
+    ladder = _ladder(document, model)
     quality = (*model, "budgets", "quality")
     if ladder is None or document.get(quality, dict) is None:
         return
@@ -52,7 +49,7 @@ def trained_without_distill(document: Document, model: KeyPath) -> Iterator[tupl
     distill = (*model, "distill")
     for step in ("prune", "quantize"):
         if _is_none(document, distill) and document.get((*model, step), dict) is not None:
-            yield step, f"{step} trains by the recipe of `distill`, which is none{_line(document, distill)}"
+            yield step, f"{step} trains by the recipe of `distill`, which is none{document.mention(distill)}"
 
 
 def _student(document: Document, model: KeyPath) -> Iterator[Problem]:
@@ -61,7 +58,7 @@ def _student(document: Document, model: KeyPath) -> Iterator[Problem]:
     left_out = student not in document.lines or document.get(student, str) == "none"
     if _is_none(document, distill) and has_student:
         message = (
-            f"distill is none{_line(document, distill)}, so the teacher itself is compressed: write `student: none`"
+            f"distill is none{document.mention(distill)}, so the teacher itself is compressed: write `student: none`"
         )
         yield document.problem(student, message)
     if document.get(distill, dict) is not None and left_out:
@@ -84,74 +81,19 @@ def _fp32(document: Document, model: KeyPath) -> Iterator[Problem]:
 
 def _tolerances(document: Document, model: KeyPath) -> Iterator[Problem]:
     path, ladder_path = (*model, "verify", "tolerances"), (*model, "export", "ladder")
-    given, ladder = document.get(path, dict), document.get(ladder_path, dict)
+    given, ladder = document.get(path, dict), _ladder(document, model)
     if given is None or ladder is None or not set(given) <= set(Variant):
         return  # a misspelt variant is reported as such, and not as a missing one too
     made = [Variant.TEACHER, *(step for step in LADDER if step in ladder)]
     for variant in given:
         if variant not in made and variant != Variant.FP32:
-            message = f"is for {variant}, which export.ladder{_line(document, ladder_path)} does not make: remove it"
+            message = f"is for {variant}, which export.ladder{document.mention(ladder_path)} does not make: remove it"
             yield document.problem((*path, variant), message)
     for variant in made:
         if variant not in given:
-            maker = f"export.ladder{_line(document, (*ladder_path, variant))}" if variant.is_student else "export"
+            maker = f"export.ladder{document.mention((*ladder_path, variant))}" if variant.is_student else "export"
             message = f"is missing, and {maker} makes {variant}: write its mean_cosine and max_abs_error"
             yield document.problem((*path, variant), message)
-
-
-def _one_kind_of_case(document: Document, model: KeyPath) -> Iterator[Problem]:
-    budgets = (*model, "budgets")
-    block = document.get(budgets, dict)
-    if block is None:
-        return
-    if "case" in block and "cases" in block:
-        message = f"stands beside `case`{_line(document, (*budgets, 'case'))}: write one of the two"
-        yield document.problem((*budgets, "cases"), message)
-    elif block.get("cases") == {}:
-        yield document.problem((*budgets, "cases"), "names no case: write at least one, or `case`")
-    elif "case" not in block and "cases" not in block and not any(nearest(str(key), ["case"]) for key in block):
-        yield document.problem(budgets, "has neither `case` nor `cases`: write the case that latency is judged in")
-
-
-def _batches(document: Document, model: KeyPath) -> Iterator[Problem]:
-    throughput = document.get((*model, "export", "batch"), int)
-    for case in judged_cases(document, model):
-        batch = document.get((*case, "batch"), int)
-        if batch is not None and throughput is not None and batch not in (1, throughput):
-            message = f"is {batch}, a shape that is not exported: use 1 or {throughput} (export.batch)"
-            yield document.problem((*case, "batch"), message)
-
-
-def _latencies(document: Document, model: KeyPath) -> Iterator[Problem]:
-    budgets = (*model, "budgets")
-    cases = document.get((*budgets, "cases"), dict)
-    is_single = document.get((*budgets, "case"), dict) is not None
-    for engine in Engine:
-        path = (*budgets, engine.value, "p95_ms")
-        given = document.get(path, (int, float, dict))
-        if isinstance(given, dict) and is_single and not cases:
-            message = f"has names, but there is one `case`{_line(document, (*budgets, 'case'))}: write one number"
-            yield document.problem(path, message)
-        elif isinstance(given, dict) and cases:
-            yield from _named_latencies(document, path, given, cases)
-        elif given is not None and cases and not is_single:
-            example = ", ".join(f"{name}: {given}" for name in cases)
-            yield document.problem(path, f"is one number, but there are several cases: write `{{{example}}}`")
-
-
-def _named_latencies(
-    document: Document, path: KeyPath, given: Mapping[str, object], cases: Mapping[str, object]
-) -> Iterator[Problem]:
-    missing = [name for name in cases if name not in given]
-    for name in given:
-        if name not in cases:
-            yield document.problem(
-                (*path, name), f"'{name}' is no case of budgets.cases; {hint(name, missing or cases)}"
-            )
-            missing = [other for other in missing if other != nearest(name, missing)]
-    if missing:
-        lacking = ", ".join(missing)
-        yield document.problem(path, f"lacks {lacking} of budgets.cases: write a number or `none` for each case")
 
 
 def _targets(document: Document, model: KeyPath) -> Iterator[Problem]:
@@ -160,15 +102,17 @@ def _targets(document: Document, model: KeyPath) -> Iterator[Problem]:
         target, budget = document.get(path, int), document.get(budget_path, (int, float))
         if target is not None and budget is not None and target > budget:
             message = (
-                f"is {target}, above budgets.{quantity}, which is {budget}{_line(document, budget_path)}: "
+                f"is {target}, above budgets.{quantity}, which is {budget}{document.mention(budget_path)}: "
                 "the target does not fit its budget; lower the target or raise the budget"
             )
             yield document.problem(path, message)
 
 
+def _ladder(document: Document, model: KeyPath) -> dict[str, Any] | None:
+    """The ladder, where all its steps are known: a misspelt one is reported as such, and not as a missing one too."""
+    ladder: dict[str, Any] | None = document.get((*model, "export", "ladder"), dict)
+    return ladder if ladder is not None and set(ladder) <= set(LADDER) else None
+
+
 def _is_none(document: Document, path: KeyPath) -> bool:
     return bool(document.get(path, str) == "none")
-
-
-def _line(document: Document, path: KeyPath) -> str:
-    return f" (line {document.line(path)})"

@@ -54,6 +54,10 @@ class Document:
             node = node[part]
         return node if isinstance(node, kind) and not isinstance(node, bool) else None
 
+    def mention(self, path: KeyPath) -> str:
+        """The line of `path` in brackets, behind what is said of it."""
+        return f" (line {self.line(path)})"
+
     def problem(self, path: KeyPath, message: str) -> Problem:
         """A problem at `path`, with its line."""
         return Problem(self.line(path), dotted(path), message)

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import IntegrityError, StageError
-from pipeline.files import new_folder, read_json, sha256, write_json
-from pipeline.layout import PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout
+from pipeline.files import new_folder, sha256, write_json
+from pipeline.layout import PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout, Variant
 from pipeline.params.blocks import ModelParams
+from pipeline.records.results import Results
+from pipeline.records.verdict import Verdict
+from pipeline.records.verification import Verification
 from pipeline.release import golden
-from pipeline.release.evidence import variant_entry
-from pipeline.release.manifest import GOLDEN, hash_sources, list_files, manifest
+from pipeline.release.manifest import GOLDEN, EngineFiles, hash_sources, list_files, manifest
 from pipeline.release.model_card import CARD, model_card
 from pipeline.release.permission import require_pass
-from pipeline.runtime.manifest import MANIFEST, parse_manifest, read_manifest
-from pipeline.runtime.session import open_session
+from pipeline.runtime.manifest import INPUT_FILES, MANIFEST, parse_manifest, read_manifest
+from pipeline.runtime.session import Precision, open_session
 
-# What says how inputs are made ready, by the key of manifest.json; a model has the one that its task left.
-_INPUT_FILES = {"tokenizer": TOKENIZER, "preprocessing": PREPROCESSING}
+# The files that say how inputs are made ready, by their keys in manifest.json.
+_FILE_NAMES = {"tokenizer": TOKENIZER, "preprocessing": PREPROCESSING}
 
 
 def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
@@ -32,19 +34,20 @@ def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
         StageError: the bundled files contradict each other or do not repeat their outputs.
     """
     paths = layout.model(model)
-    verdict = require_pass(model, read_json(paths.verdict))
-    variants = read_json(paths.fleet_variants)
+    verdict = require_pass(model, Verdict.read(paths.verdict))
+    verification = Verification.read(paths.verification)
+    results = Results.read(layout.results)
     made_from = hash_sources(layout, model, params)
     with new_folder(paths.release) as folder:
-        engines = _copy_exports(layout.root, variants, verdict["chosen"], folder)
-        facts = _copy_input_files(paths, folder)
-        if "tokenizer" in facts:
+        engines = _copy_exports(layout.root, verification, verdict.chosen, folder)
+        facts = _copy_input_file(paths, params.verb, folder)
+        if params.verb == "encode":
             facts["dim"] = _dimension(folder, engines)
         content = manifest(model, params, facts, engines, made_from)
         recorded = golden.record(parse_manifest(folder, {**content, "files": list_files(folder)}), paths.data)
         golden.require_agreement(recorded, params.verify.tolerances)
         write_json(folder / GOLDEN, recorded)
-        card = model_card(layout, model, params, verdict=verdict, variants=variants, results=read_json(layout.results))
+        card = model_card(layout, model, params, verdict, verification, results)
         (folder / CARD).write_text(card, encoding="utf-8")
         write_json(folder / MANIFEST, {**content, "files": list_files(folder)})
         golden.verify(read_manifest(folder))
@@ -52,24 +55,25 @@ def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
 
 
 def _copy_exports(
-    root: Path, variants: Mapping[str, Any], chosen: Mapping[str, str | None], folder: Path
-) -> dict[Engine, dict[str, Any]]:
-    engines: dict[Engine, dict[str, Any]] = {}
+    root: Path, verification: Verification, chosen: Mapping[Engine, Variant | None], folder: Path
+) -> dict[Engine, EngineFiles]:
+    engines: dict[Engine, EngineFiles] = {}
     for engine in Engine:
         variant = chosen.get(engine)
         if variant is None:
             continue
-        entry = variant_entry(variants, engine, variant)
+        entry = verification.find(engine, variant)
         if entry is None:
-            raise IntegrityError(f"the verdict chose {engine} {variant}, which variants.json lacks: run `dvc repro`")
+            raise IntegrityError(f"the verdict chose {engine} {variant}, which verify.json lacks: run `dvc repro`")
         (folder / engine).mkdir()
-        for name, file in entry["files"].items():
-            _copy_checked((root / entry["path"]).with_name(name), folder / engine / name, file["sha256"])
-        engines[engine] = {
-            "variant": variant,
-            "model": f"{engine}/{Path(entry['path']).name}",
-            "files": [f"{engine}/{name}" for name in sorted(entry["files"])],
-        }
+        for name, file in entry.files.items():
+            _copy_checked((root / entry.path).with_name(name), folder / engine / name, file.sha256)
+        engines[engine] = EngineFiles(
+            variant=variant,
+            model=f"{engine}/{Path(entry.path).name}",
+            files=[f"{engine}/{name}" for name in sorted(entry.files)],
+            precision=entry.precision,
+        )
     if not engines:
         raise StageError("the verdict chose no variant for any engine: there is nothing to release")
     return engines
@@ -85,20 +89,19 @@ def _copy_checked(source: Path, target: Path, expected: str) -> None:
         )
 
 
-def _copy_input_files(paths: ModelLayout, folder: Path) -> dict[str, Any]:
-    """The files that were copied, by their keys in the manifest."""
-    found = {key: name for key, name in _INPUT_FILES.items() if (paths.quantized / name).is_file()}
-    if not found:
-        names = " or ".join(_INPUT_FILES.values())
-        raise IntegrityError(f"{paths.quantized} has no {names}: run `dvc repro` (or `dvc pull`) first")
-    for name in found.values():
-        shutil.copyfile(paths.quantized / name, folder / name)
-    return dict(found)
+def _copy_input_file(paths: ModelLayout, verb: str, folder: Path) -> dict[str, Any]:
+    """The file that makes inputs ready for this verb, by its key in the manifest."""
+    key = INPUT_FILES[verb]
+    name = _FILE_NAMES[key]
+    if not (paths.quantized / name).is_file():
+        raise IntegrityError(f"{paths.quantized} has no {name}: run `dvc repro` (or `dvc pull`) first")
+    shutil.copyfile(paths.quantized / name, folder / name)
+    return {key: name}
 
 
-def _dimension(folder: Path, engines: Mapping[Engine, Mapping[str, Any]]) -> int:
+def _dimension(folder: Path, engines: Mapping[Engine, EngineFiles]) -> int:
     """Features of one embedding, as the first engine's file has them."""
     engine, entry = next(iter(engines.items()))
     ids = np.ones((1, 8), np.int32)
-    output = open_session(engine, folder / entry["model"], 1).run({"input_ids": ids, "attention_mask": ids})
-    return int(output.shape[1])
+    session = open_session(engine, folder / entry.model, 1, Precision(**entry.precision.model_dump()))
+    return int(session.run({"input_ids": ids, "attention_mask": ids}).shape[1])

@@ -1,6 +1,6 @@
 """Golden inputs and outputs: what a release gives here, so that a device can tell whether it gives the same."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import acos, cos, pi
 from pathlib import Path
@@ -13,8 +13,6 @@ from pipeline.errors import StageError
 from pipeline.layout import Engine, Variant
 from pipeline.params.blocks import Tolerance
 from pipeline.runtime.golden import check_golden
-from pipeline.runtime.golden_images import fingerprint, pack
-from pipeline.runtime.images import Preprocessing
 from pipeline.runtime.manifest import Manifest
 from pipeline.runtime.release import Release
 
@@ -29,16 +27,12 @@ TEXTS = (
     "Größe der Datei in Bytes; 文字列を返す; вернуть строку",
     "Return the number of seconds since the epoch as a floating point number. " * 20,
 )
-# Between unit vectors; a cosine of 0.995. Other CPUs round int8 and bf16 differently, a wrong file is far outside.
-MAX_DISTANCE = 0.1
-# Of one class's probability, for the same reason.
-MAX_DIFFERENCE = 0.15
 _IMAGES, _IMAGE_BYTES = 8, 400_000
 _DIGITS = 6
 
 
 def record(manifest: Manifest, data: Path) -> dict[str, Any]:
-    """Run the bundled files of every engine on golden texts or images; the result is the content of golden.json.
+    """Run the bundled files of every engine on golden examples; the result is the content of golden.json.
 
     Args:
         manifest: of the release so far.
@@ -48,11 +42,13 @@ def record(manifest: Manifest, data: Path) -> dict[str, Any]:
         IntegrityError: there are no held-out images where the release takes images.
         ReleaseError: an engine refuses its file, or returns a wrong shape or NaN.
     """
-    releases = {name: Release.load(manifest, name) for name in manifest.engines}
-    how = next(iter(releases.values())).preprocessing
-    inputs, outputs = _texts(releases) if how is None else _images(releases, how, heldout_images(data))
-    engines = {name: {"variant": manifest.engines[name].variant, **outputs[name]} for name in releases}
-    return {**inputs, "engines": engines}
+    products = {name: Release.load(manifest, name).product for name in manifest.engines}
+    examples = _EXAMPLES[manifest.verb](data)
+    engines = {
+        name: {"variant": manifest.engines[name].variant, "outputs": _rows(product.golden_outputs(examples))}
+        for name, product in products.items()
+    }
+    return {**next(iter(products.values())).golden_inputs(examples), "engines": engines}
 
 
 def heldout_images(data: Path) -> list[NDArray[np.uint8]]:
@@ -61,7 +57,7 @@ def heldout_images(data: Path) -> list[NDArray[np.uint8]]:
     Raises:
         IntegrityError: heldout.safetensors is missing or damaged.
     """
-    # Brings torch, which a release for texts does without.
+    # It brings torch, which a release for texts does without.
     from pipeline.images import storage
 
     heldout = storage.load_split(data / storage.HELDOUT)
@@ -105,21 +101,12 @@ def verify(manifest: Manifest) -> None:
         raise StageError("\n".join(["refusing to release a bundle that does not repeat its own outputs:", *problems]))
 
 
-def _texts(releases: Mapping[str, Release]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    token_ids = [next(iter(releases.values())).token_ids(text) for text in TEXTS]
-    outputs = {name: {"embeddings": _rows(release.encode(TEXTS))} for name, release in releases.items()}
-    return {"max_distance": MAX_DISTANCE, "texts": list(TEXTS), "token_ids": token_ids}, outputs
+def _texts(data: Path) -> Sequence[str]:
+    return TEXTS
 
 
-def _images(
-    releases: Mapping[str, Release], how: Preprocessing, images: list[NDArray[np.uint8]]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    # Larger in colours and smaller in gray, both of other proportions: every step of the preparation.
-    shapes = ((2 * how.height + 3, 3 * how.width + 1, 3), (how.height // 2 + 1, how.width // 3 + 1))
-    patterns = [{"shape": list(shape), "sha256": fingerprint(how, shape)} for shape in shapes]
-    outputs = {name: {"logits": _rows(release.logits(images))} for name, release in releases.items()}
-    packed = [pack(image) for image in images]
-    return {"max_difference": MAX_DIFFERENCE, "patterns": patterns, "images": packed}, outputs
+# By verb, where golden examples come from.
+_EXAMPLES: Mapping[str, Callable[[Path], Sequence[Any]]] = {"encode": _texts, "classify": heldout_images}
 
 
 def _rows(output: NDArray[np.float32]) -> list[list[float]]:
@@ -128,7 +115,7 @@ def _rows(output: NDArray[np.float32]) -> list[list[float]]:
 
 
 def _mean_cosine(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    first, second = (_unit(np.array(entry.get("embeddings", entry.get("logits")))) for entry in (one, other))
+    first, second = (_unit(np.array(entry["outputs"])) for entry in (one, other))
     return float((first * second).sum(axis=1).mean())
 
 

@@ -1,24 +1,50 @@
 """Making manifest.json: what a release holds and what it was made from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import IntegrityError
 from pipeline.files import sha256
-from pipeline.layout import REPORT, WEIGHTS, Engine, Layout
+from pipeline.layout import REPORT, WEIGHTS, Engine, Layout, Variant
 from pipeline.params.blocks import ModelParams
+from pipeline.records.export import Precision
 from pipeline.runtime.manifest import FORMAT, FORMAT_VERSION, MANIFEST
 
 GOLDEN = "golden.json"
 LOCK = "requirements.lock"
 
 
+@dataclass(frozen=True)
+class EngineFiles:
+    """The variant that ships for one engine; paths are relative to the release.
+
+    Attributes:
+        model: the file that the engine opens.
+        precision: what it is opened with.
+    """
+
+    variant: Variant
+    model: str
+    files: Sequence[str]
+    precision: Precision
+
+    def as_json(self) -> dict[str, Any]:
+        """Its entry in manifest.json."""
+        return {
+            "variant": self.variant.value,
+            "model": self.model,
+            "files": list(self.files),
+            "precision": self.precision.model_dump(),
+        }
+
+
 def manifest(
     model: str,
     params: ModelParams,
     facts: Mapping[str, Any],
-    engines: Mapping[Engine, Mapping[str, Any]],
+    engines: Mapping[Engine, EngineFiles],
     made_from: Mapping[str, str],
 ) -> dict[str, Any]:
     """The manifest without its `files`; `list_files` adds them when all are written.
@@ -26,19 +52,20 @@ def manifest(
     Args:
         model: name of the model.
         params: its block of params.yaml.
-        facts: the files that say how inputs are made ready, and what was found out about the model.
-        engines: for each engine `variant`, `model` and `files`, relative to the release.
+        facts: the file that says how inputs are made ready, and what was found out about the model.
+        engines: what ships for each.
         made_from: SHA-256 of each source, by its path in the workspace.
     """
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": model,
+        "verb": params.verb,
         "task": params.task,
         **params.device_facts(),
         **facts,
         "golden": GOLDEN,
-        "engines": {str(engine): dict(entry) for engine, entry in engines.items()},
+        "engines": {engine.value: entry.as_json() for engine, entry in engines.items()},
         "made_from": dict(made_from),
     }
 
@@ -67,8 +94,9 @@ def hash_sources(layout: Layout, model: str, params: ModelParams) -> dict[str, s
     data = sorted(path for path in paths.data.glob("*") if path.name != REPORT)
     pinned = params.pinned_teacher()
     trained = [] if pinned else [paths.teacher / "checkpoint" / WEIGHTS]
-    weights = [folder / WEIGHTS for folder in (paths.student, paths.pruned, paths.quantized)]
-    sources = [*data, *trained, *weights, layout.root / LOCK, paths.fleet_variants, paths.verdict]
+    made = [paths.student] * (params.distill != "none") + [paths.pruned] * (params.prune != "none")
+    weights = [folder / WEIGHTS for folder in (*made, paths.quantized)]
+    sources = [*data, *trained, *weights, layout.root / LOCK, paths.verification, paths.verdict]
     # A folder is no file: it is named as missing.
     _require(sources if data else [paths.data, *sources])
     hashes = {path.relative_to(layout.root).as_posix(): sha256(path) for path in sources}

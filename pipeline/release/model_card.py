@@ -1,24 +1,32 @@
 """The model card: README.md of a release, written from what was measured."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jinja2
 
 from pipeline.files import read_json
-from pipeline.gate.checks import format_number
 from pipeline.layout import REPORT, Engine, Layout, Variant
 from pipeline.params.blocks import ModelParams
 from pipeline.params.sources import HubSource, OnnxSource, PackageSource, PathSource, Weights
-from pipeline.release.evidence import describe_case, describe_host, measurement, variant_entry
+from pipeline.records.export import KeptLayer
+from pipeline.records.results import Measurement, Results, describe_host
+from pipeline.records.verdict import Check, ModelVerdict
+from pipeline.records.verification import Verification, VerifiedVariant
+from pipeline.runtime.session import ENGINES
 
 CARD = "README.md"
-ENGINE_NAMES = {
-    Engine.ONNXRUNTIME: "ONNX Runtime",
-    Engine.OPENVINO: "OpenVINO",
-    Engine.TFLITE: "TensorFlow Lite (LiteRT)",
-}
+
+
+@dataclass(frozen=True)
+class ShippedEngine:
+    """What ships for one engine; `budget` is that of p95 in words."""
+
+    engine: Engine
+    package: str
+    found: VerifiedVariant
+    kept_float: tuple[KeptLayer, ...]
+    timing: Measurement | None
+    budget: str
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,9 @@ def model_card(
     layout: Layout,
     model: str,
     params: ModelParams,
-    *,
-    verdict: Mapping[str, Any],
-    variants: Mapping[str, Any],
-    results: Mapping[str, Any],
+    verdict: ModelVerdict,
+    verification: Verification,
+    results: Results,
 ) -> str:
     """Write the card as Markdown with the YAML front matter of the Hugging Face Hub.
 
@@ -55,17 +62,14 @@ def model_card(
         layout: of the workspace, to count the data.
         model: name of the model.
         params: its block of params.yaml.
-        verdict: the model's part of verdict.json.
-        variants: the content of variants.json.
-        results: the content of results.json.
+        verdict: the gate's on the model.
+        verification: what verify found of it.
+        results: what the benchmark measured.
     """
-    case = params.budgets.case
+    case = params.budgets.leading_case()
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader(f"pipeline.tasks.{params.task.replace('-', '_')}", "."),
-                jinja2.PackageLoader("pipeline.release", "."),
-            ]
+            [jinja2.PackageLoader(f"pipeline.tasks.{params.task}", "."), jinja2.PackageLoader("pipeline.release", ".")]
         ),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -73,27 +77,22 @@ def model_card(
         keep_trailing_newline=True,
     )
     environment.filters.update(percent=_percent, number=_number, whole=_whole, megabytes=_megabytes)
-    engines = [
-        _engine(engine, variant, params, model, variants, results)
-        for engine in Engine
-        if (variant := verdict["chosen"].get(engine))
-    ]
     return environment.get_template("card.md.jinja").render(
         model=model,
         params=params,
         origin=teacher_origin(params.pinned_teacher()),
         pinned=params.pinned_teacher(),
-        teacher=variants.get("teacher") or {},
-        student=variants["student"],
-        engines=engines,
-        reference=measurement(results, model, Engine.ONNXRUNTIME, Variant.TEACHER, case),
-        reference_entry=variant_entry(variants, Engine.ONNXRUNTIME, Variant.TEACHER),
-        steps=variants.get("steps", []),
-        checks=[{**check, "shown": _shown(check)} for check in verdict["checks"] if check["observed"] is not None],
-        payoff=verdict["payoff"],
+        teacher=verification.teacher,
+        student=verification.student,
+        engines=_shipped(model, params, verdict, verification, results),
+        teacher_timing=results.judged(model, Engine.ONNXRUNTIME, Variant.TEACHER, case),
+        teacher_entry=verification.find(Engine.ONNXRUNTIME, Variant.TEACHER),
+        steps=verification.steps,
+        checks=[(check, _shown(check)) for check in verdict.checks if check.observed is not None],
+        payoff=verdict.payoff,
         counts=_counts(layout, model),
-        case=describe_case(case),
-        host=describe_host(results["host"]),
+        case=params.budgets.judged()[case].describe(),
+        host=describe_host(results.host),
     )
 
 
@@ -116,27 +115,28 @@ def teacher_origin(teacher: Weights | None) -> Origin:
     return Origin(source.onnx if isinstance(source, OnnxSource) else source.saved_model, "other")
 
 
-def _engine(
-    engine: Engine,
-    variant: str,
-    params: ModelParams,
-    model: str,
-    variants: Mapping[str, Any],
-    results: Mapping[str, Any],
-) -> dict[str, Any]:
-    entry = variant_entry(variants, engine, variant) or {}
-    tool = {Engine.ONNXRUNTIME: "onnxruntime", Engine.OPENVINO: "openvino", Engine.TFLITE: "ai-edge-litert"}[engine]
-    return {
-        "key": str(engine),
-        "name": ENGINE_NAMES[engine],
-        "package": tool,
-        "variant": variant,
-        "size_bytes": entry["size_bytes"],
-        "quality": entry["quality"],
-        "kept_float": entry.get("accuracy", {}).get("kept_float", []) if variant == Variant.INT8 else [],
-        "timing": measurement(results, model, engine, variant, params.budgets.case) or {},
-        "budget_ms": params.budgets.of(engine).p95_ms,
-    }
+def _shipped(
+    model: str, params: ModelParams, verdict: ModelVerdict, verification: Verification, results: Results
+) -> list[ShippedEngine]:
+    case = params.budgets.leading_case()
+    shipped = []
+    for engine in Engine:
+        variant = verdict.chosen.get(engine)
+        found = verification.find(engine, variant) if variant else None
+        if variant is None or found is None:
+            continue
+        budget = params.budgets.of(engine).p95_of(case)
+        shipped.append(
+            ShippedEngine(
+                engine=engine,
+                package=ENGINES[engine],
+                found=found,
+                kept_float=found.reduction.kept_float if found.reduction else (),
+                timing=results.judged(model, engine, variant, case),
+                budget="none" if budget == "none" else f"{budget:g} ms",
+            )
+        )
+    return shipped
 
 
 def _counts(layout: Layout, model: str) -> dict[str, int]:
@@ -145,10 +145,11 @@ def _counts(layout: Layout, model: str) -> dict[str, int]:
     return {name: count for name, count in report.items() if isinstance(count, int)}
 
 
-def _shown(check: Mapping[str, Any]) -> dict[str, str]:
+def _shown(check: Check) -> dict[str, str]:
     return {
-        name: "-" if check[name] is None else format_number(check[name], check["unit"])
-        for name in ("observed", "allowed", "margin")
+        "observed": check.text(check.observed),
+        "allowed": check.text(check.allowed),
+        "margin": check.text(check.margin),
     }
 
 

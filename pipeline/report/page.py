@@ -1,25 +1,27 @@
-"""Making the page from the evidence."""
+"""Making the page from what the stages left."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from pipeline.files import new_file
-from pipeline.layout import Engine, Layout
+from pipeline.layout import Engine, Layout, Variant
 from pipeline.params.blocks import ModelParams
 from pipeline.params.file import load_params
 from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.schema import Params
-from pipeline.release.evidence import describe_case, describe_host
-from pipeline.report.evidence import Evidence, read_evidence
+from pipeline.records.export import Reduction
+from pipeline.records.results import Failure, describe_host
+from pipeline.records.step import Sensitivity
+from pipeline.records.verdict import ModelVerdict, Outcome, Payoff, SpeedUp
+from pipeline.records.verification import Verification
+from pipeline.report.artifacts import Artifacts, read_artifacts
 from pipeline.report.history_plot import history_plot
 from pipeline.report.plots import latency_plot, quality_plot
 from pipeline.report.rows import (
-    ENGINE_NAMES,
     BudgetBar,
     Step,
     VariantRow,
@@ -31,16 +33,13 @@ from pipeline.report.rows import (
     variant_rows,
 )
 
-Json = Mapping[str, Any]
-_NOTHING: Json = {"verdict": None, "chosen": {}, "checks": [], "payoff": [], "rejected": []}
-
 
 @dataclass(frozen=True)
 class ModelSection:
-    """One model on the page."""
+    """One model on the page; `verdict` and `reason` say that there is no verdict yet where there is none."""
 
     name: str
-    verdict: str | None
+    verdict: Outcome | None
     reason: str
     case: str
     rows: Sequence[VariantRow]
@@ -49,13 +48,13 @@ class ModelSection:
     steps: Sequence[Step]
     measures: Sequence[Measure]
     example: str
-    sensitivity: Sequence[Json]
+    sensitivity: Sequence[Sensitivity]
     sensitivity_ratio: float | None
-    kept_float: Sequence[tuple[Engine, Json]]
-    payoff: Sequence[Json]
+    reductions: Sequence[tuple[Engine, Variant, Reduction]]
+    payoff: Sequence[Payoff]
     rejected: Sequence[str]
-    speedups: Mapping[str, float]
-    failures: Sequence[Json]
+    speedups: Mapping[Engine, str]
+    failures: Sequence[Failure]
     quality_plot: Markup | None
     latency_plot: Markup | None
     history_plot: Markup | None
@@ -69,15 +68,15 @@ def write(layout: Layout, target: Path) -> Sequence[str]:
         IntegrityError: there is nothing to show.
     """
     params = load_params(layout.params).params
-    evidence = read_evidence(layout, params.fleet)
+    artifacts = read_artifacts(layout, tuple(params.fleet))
     with new_file(target) as temporary:
-        temporary.write_text(render(params, evidence), encoding="utf-8")
-    return evidence.notes
+        temporary.write_text(render(params, artifacts), encoding="utf-8")
+    return artifacts.notes
 
 
-def render(params: Params, evidence: Evidence) -> str:
+def render(params: Params, artifacts: Artifacts) -> str:
     """The whole page as HTML; it refers to nothing outside of itself."""
-    sections = [_section(name, params.models[name], evidence) for name in params.fleet]
+    sections = [_section(name, params.models[name], artifacts) for name in params.fleet]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report", "."),
         autoescape=True,
@@ -86,72 +85,69 @@ def render(params: Params, evidence: Evidence) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(quantity=_quantity, milliseconds=_milliseconds, score=_score, percent="{:.1%}".format)
-    host = evidence.results["host"]
+    results = artifacts.results
     return environment.get_template("template.html.jinja").render(
-        verdict=(evidence.verdict or {}).get("verdict"),
+        verdict=artifacts.verdict.verdict if artifacts.verdict else None,
         sections=sections,
-        notes=evidence.notes,
-        engine_names=ENGINE_NAMES,
-        host=describe_host(host) if host else None,
-        host_facts=host,
-        settings=evidence.results["settings"],
+        notes=artifacts.notes,
+        host=describe_host(results.host) if results else None,
+        host_facts=results.host if results else {},
+        settings=results.settings if results else {},
     )
 
 
-def reason(verdict: Json, quality_checks: Sequence[QualityCheck] = ()) -> str:
+def reason(verdict: ModelVerdict, quality_checks: Sequence[QualityCheck] = ()) -> str:
     """One sentence for a model's verdict."""
-    checks = verdict["checks"]
-    if verdict["verdict"] is None:
-        return "There is no verdict yet. Run `dvc repro` to judge the measurements."
-    if verdict["verdict"] == "PASS":
-        tightest = min(
-            (c for c in checks if c["margin_fraction"] is not None), key=lambda c: c["margin_fraction"], default=None
-        )
-        closest = ""
-        if tightest:
-            bar = budget_bars([tightest], quality_checks)[0]
-            closest = (
-                f" The closest is {bar.group}: {bar.title.lower()} {bar.observed} of "
-                f"{'at least' if bar.at_least else 'at most'} {bar.allowed}."
-            )
-        return f"All {len(checks)} checks are within their budgets.{closest}"
-    misses = [c for c in checks if c["verdict"] == verdict["verdict"]]
+    if verdict.verdict is Outcome.PASS:
+        return f"All {len(verdict.checks)} checks are within their budgets.{_closest(verdict, quality_checks)}"
+    misses = [check for check in verdict.checks if check.verdict is verdict.verdict]
     more = f" {len(misses) - 1} more below." if len(misses) > 1 else ""
-    first = misses[0]["message"] if misses else "the gate gave no reason"
-    lead = "Not released" if verdict["verdict"] == "FAIL" else "No verdict is possible yet"
+    first = misses[0].message if misses else "the gate gave no reason"
+    lead = "Not released" if verdict.verdict is Outcome.FAIL else "No verdict is possible yet"
     return f"{lead}: {first}.{more}"
 
 
-def _section(name: str, params: ModelParams, evidence: Evidence) -> ModelSection:
-    verdict = ((evidence.verdict or {}).get("models") or {}).get(name) or _NOTHING
-    variants = evidence.variants.get(name)
-    rows = []
-    if variants is not None:
-        rows = variant_rows(name, params.budgets, variants, evidence.results, verdict["chosen"])
+def _closest(verdict: ModelVerdict, quality_checks: Sequence[QualityCheck]) -> str:
+    """The budget with the least room left, in a sentence."""
+    margins = [(check.margin_fraction, index) for index, check in enumerate(verdict.checks)]
+    known = [(fraction, index) for fraction, index in margins if fraction is not None]
+    if not known:
+        return ""
+    bar = budget_bars([verdict.checks[min(known)[1]]], quality_checks)[0]
+    bound = "at least" if bar.at_least else "at most"
+    return f" The closest is {bar.group}: {bar.title.lower()} {bar.observed} of {bound} {bar.allowed}."
+
+
+def _section(name: str, params: ModelParams, artifacts: Artifacts) -> ModelSection:
+    verdict = artifacts.verdict.models.get(name) if artifacts.verdict else None
+    found, results = artifacts.verifications.get(name), artifacts.results
+    rows = variant_rows(name, params.budgets, found, results, verdict.chosen if verdict else {}) if found else []
     sampled = [
-        (row, samples) for row in rows if row.measured and (samples := evidence.samples(row.measured)) is not None
+        (row, samples) for row in rows if row.measured and (samples := artifacts.samples(row.measured)) is not None
     ]
+    checks = verdict.checks if verdict else ()
+    none_yet = "There is no verdict yet. Run `dvc repro` to judge the measurements."
     return ModelSection(
         name=name,
-        verdict=verdict["verdict"],
-        reason=reason(verdict, params.quality_checks),
-        case=describe_case(params.budgets.case),
+        verdict=verdict.verdict if verdict else None,
+        reason=reason(verdict, params.quality_checks) if verdict else none_yet,
+        case=params.budgets.judged()[params.budgets.leading_case()].describe(),
         rows=rows,
-        bars=_grouped(budget_bars(verdict["checks"], params.quality_checks)),
-        misses=[check["message"] for check in plain_checks(verdict["checks"])],
-        steps=steps((variants or {}).get("steps", []), params.measures),
+        bars=_grouped(budget_bars(checks, params.quality_checks)),
+        misses=[check.message for check in plain_checks(checks)],
+        steps=steps(found.steps if found else (), params.measures),
         measures=params.measures,
         example=params.example,
-        sensitivity=_sensitivity(variants),
-        sensitivity_ratio=(variants or {}).get("sensitivity_ratio"),
-        kept_float=_kept_float(variants),
-        payoff=verdict["payoff"],
-        rejected=verdict.get("rejected", []),
-        speedups=_speedups(rows),
-        failures=[failure for failure in evidence.results["failures"] if failure["model"] == name],
+        sensitivity=_sensitivity(found),
+        sensitivity_ratio=found.sensitivity_ratio if found else None,
+        reductions=_reductions(found),
+        payoff=verdict.payoff if verdict else (),
+        rejected=verdict.rejected if verdict else (),
+        speedups=_speedups(verdict) if verdict else {},
+        failures=[failure for failure in results.failures if failure.model == name] if results else [],
         quality_plot=_markup(quality_plot(rows, params.measures, _floors(params))),
         latency_plot=_markup(latency_plot(sampled)),
-        history_plot=_markup(history_plot(evidence.history, name)),
+        history_plot=_markup(history_plot(artifacts.nights, name)),
     )
 
 
@@ -162,24 +158,34 @@ def _floors(params: ModelParams) -> dict[str, float]:
     return {check.measure: limits[check.key] for check in kept if limits[check.key] != "none"}
 
 
-def _sensitivity(variants: Json | None) -> list[Json]:
+def _sensitivity(found: Verification | None) -> list[Sensitivity]:
     """What pruning did to each group of layers, the most sensitive first; nothing where it was not measured."""
-    groups = [group for group in (variants or {}).get("sensitivity", []) if group["sensitivity"] is not None]
-    return sorted(groups, key=lambda group: -group["sensitivity"])
+    known = [(one.sensitivity, one) for one in (found.sensitivity if found else ()) if one.sensitivity is not None]
+    return [one for _, one in sorted(known, key=lambda pair: -pair[0])]
 
 
-def _kept_float(variants: Json | None) -> list[tuple[Engine, Json]]:
-    """For each engine what was found when int8 was made within its tolerance."""
-    entries = (variants or {}).get("variants", [])
-    return [(Engine(entry["engine"]), entry["accuracy"]) for entry in entries if entry.get("accuracy")]
+def _reductions(found: Verification | None) -> list[tuple[Engine, Variant, Reduction]]:
+    """What was found when each reduced variant was made within its tolerance."""
+    variants = found.variants if found else ()
+    return [(one.engine, one.variant, one.reduction) for one in variants if one.reduction is not None]
 
 
-def _speedups(rows: Sequence[VariantRow]) -> dict[str, float]:
-    """For each variant that ships, by engine: the teacher's p50 in ONNX Runtime over its own."""
-    reference = next((row for row in rows if row.is_teacher and row.engine is Engine.ONNXRUNTIME), None)
-    teacher_ms = reference.timing("latency_p50_ms") if reference else None
-    times = {row.engine: row.timing("latency_p50_ms") for row in rows if row.chosen}
-    return {engine: teacher_ms / p50_ms for engine, p50_ms in times.items() if teacher_ms and p50_ms}
+def _speedups(verdict: ModelVerdict) -> dict[Engine, str]:
+    """For each engine on which the fastest variant ships, how many times as fast as the teacher it is."""
+    return {
+        engine: text
+        for engine, speedup in verdict.speedup.items()
+        if speedup.variant is verdict.chosen.get(engine) and (text := _speedup(engine, speedup))
+    }
+
+
+def _speedup(engine: Engine, speedup: SpeedUp) -> str:
+    engines = {
+        engine: speedup.over_teacher_on_same_engine,
+        Engine.ONNXRUNTIME: speedup.over_teacher_on_onnxruntime,
+    }
+    times = [f"{times:.0f} times as fast as the teacher in {on.full_name}" for on, times in engines.items() if times]
+    return " · ".join(times)
 
 
 def _grouped(bars: Sequence[BudgetBar]) -> list[tuple[str, list[BudgetBar]]]:

@@ -46,21 +46,19 @@ def quality_plot(rows: Sequence[VariantRow], measures: Sequence[Measure], floors
     if not whole:
         return None
     key, title = whole[0].key, whole[0].title
-    shown = [row for row in rows if row.timing("latency_p95_ms") and row.quality.get(key) is not None]
+    shown = [row for row in rows if row.p95_ms and row.quality.get(key) is not None]
     if len(shown) < 2:
         return None
     height, left, right, top, bottom = 440.0, 62.0, WIDTH - 30.0, 40.0, 382.0
     latencies = [_p95(row) for row in shown]
-    qualities = [float(row.quality[key] or 0) for row in shown]
+    qualities = [row.quality[key] for row in shown]
     kept = _floor(rows, key, floors.get(key))
     x = svg.LogAxis(min(latencies) / 1.7, max([*latencies, *_budgets(shown)]) * 1.9, left, right)
     lowest, highest = min([*qualities, *([kept] if kept else [])]), max(qualities)
     room = max(highest - lowest, 0.02)
     y = svg.LinearAxis(lowest - room * 0.25, min(highest + room * 0.35, 1.02), bottom, top)
     largest = max(row.size_bytes for row in shown)
-    points = [
-        _Point(row, x(_p95(row)), y(float(row.quality[key] or 0)), _radius(row.size_bytes, largest)) for row in shown
-    ]
+    points = [_Point(row, x(_p95(row)), y(row.quality[key]), _radius(row.size_bytes, largest)) for row in shown]
     parts = [*_x_grid(x, top, bottom), *_y_grid(y, left, right, title)]
     for index, budget in enumerate(sorted(set(_budgets(shown)))):
         parts.append(svg.line(x(budget), top, x(budget), bottom, "budget"))
@@ -184,7 +182,7 @@ def _floor(rows: Sequence[VariantRow], key: str, kept: float | None) -> float | 
 
 
 def _p95(row: VariantRow) -> float:
-    return float(row.timing("latency_p95_ms") or 0)
+    return row.p95_ms or 0.0
 
 
 def _budgets(rows: Sequence[VariantRow]) -> list[float]:

@@ -1,41 +1,47 @@
-"""Shaping evidence into the rows that the page and the plots show."""
+"""Shaping what the stages left into the rows that the page and the plots show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.layout import Engine, Variant
 from pipeline.params.blocks import Budgets
 from pipeline.params.quality import Measure, QualityCheck
-from pipeline.release.evidence import measurement
+from pipeline.records.results import Measurement, Results
+from pipeline.records.verdict import Check, CheckKind, Outcome
+from pipeline.records.verification import StepSummary, Verification
 
-Json = Mapping[str, Any]
-
-ENGINE_NAMES = {Engine.ONNXRUNTIME: "ONNX Runtime", Engine.OPENVINO: "OpenVINO", Engine.TFLITE: "TensorFlow Lite"}
-# What a step is there to lower; what int8 gains is judged on each engine.
+# What a step is there to lower; what a reduced precision gains is judged on each engine.
 _MUST_FALL = {
     "distill": ("params", "macs", "size_bytes"),
     "prune": ("params", "macs", "size_bytes"),
 }
 _LABELS = {"params": "parameters", "macs": "MACs", "size_bytes": "bytes"}
 _TITLES = {
-    "budgets.params": "Parameters",
-    "p95_ms": "Latency p95",
-    "size_bytes": "Size",
-    "memory_bytes": "Peak memory",
+    CheckKind.PARAMETERS: "Parameters",
+    CheckKind.MACS: "MACs",
+    CheckKind.LATENCY: "Latency p95",
+    CheckKind.SIZE: "Size",
+    CheckKind.MEMORY: "Peak memory",
 }
 
 
 @dataclass(frozen=True)
 class VariantRow:
-    """One line of the table of variants; `None` where something was not measured."""
+    """One line of the table of variants.
+
+    Attributes:
+        measured: in the case that is shown; `None` where there is no measurement.
+        budget_ms: of its p95 in that case; `None` where there is none.
+        failure: how it crashed, hung or raised in the benchmark, if it did.
+        problems: what verify found.
+    """
 
     engine: Engine
     variant: Variant
     chosen: bool
     size_bytes: int
-    quality: Mapping[str, float | None]
-    measured: Json | None
+    quality: Mapping[str, float]
+    measured: Measurement | None
     budget_ms: float | None
     failure: str | None
     problems: tuple[str, ...]
@@ -43,16 +49,17 @@ class VariantRow:
     @property
     def name(self) -> str:
         """Engine and variant for people."""
-        return f"{ENGINE_NAMES[self.engine]} {self.variant}"
+        return f"{self.engine.full_name} {self.variant}"
 
     @property
     def is_teacher(self) -> bool:
         """Whether this is the reference, which never ships."""
         return self.variant is Variant.TEACHER
 
-    def timing(self, name: str) -> float | None:
-        """A number of the measurement."""
-        return None if self.measured is None else self.measured.get(name)
+    @property
+    def p95_ms(self) -> float | None:
+        """95th percentile of latency."""
+        return self.measured.latency_p95_ms if self.measured else None
 
 
 @dataclass(frozen=True)
@@ -90,72 +97,84 @@ class Step:
     warnings: tuple[str, ...]
 
 
-def variant_rows(model: str, budgets: Budgets, variants: Json, results: Json, chosen: Json) -> list[VariantRow]:
-    """The variants of a model in the order of variants.json, measured in the case of its budgets."""
-    failures = {(f["engine"], f["variant"]): f["error"] for f in results["failures"] if f["model"] == model}
+def variant_rows(
+    model: str,
+    budgets: Budgets,
+    verification: Verification,
+    results: Results | None,
+    chosen: Mapping[Engine, Variant | None],
+) -> list[VariantRow]:
+    """The variants of a model in the order of verify.json, measured in the leading case of its budgets."""
+    case = budgets.leading_case()
+    failures = (
+        {(one.engine, one.variant): one.error for one in results.failures if one.model == model} if results else {}
+    )
     rows = []
-    for entry in variants["variants"]:
-        engine, variant = Engine(entry["engine"]), Variant(entry["variant"])
-        budget = budgets.of(engine).p95_ms
+    for entry in verification.variants:
+        budget = budgets.of(entry.engine).p95_of(case)
         rows.append(
             VariantRow(
-                engine=engine,
-                variant=variant,
-                chosen=chosen.get(engine) == variant,
-                size_bytes=entry["size_bytes"],
-                quality=entry["quality"],
-                measured=measurement(results, model, engine, variant, budgets.case),
-                budget_ms=None if budget == "none" or variant is Variant.TEACHER else budget,
-                failure=failures.get((entry["engine"], entry["variant"])),
-                problems=tuple(entry["problems"]),
+                engine=entry.engine,
+                variant=entry.variant,
+                chosen=chosen.get(entry.engine) is entry.variant,
+                size_bytes=entry.size_bytes,
+                quality=entry.quality,
+                measured=results.judged(model, entry.engine, entry.variant, case) if results else None,
+                budget_ms=None if budget == "none" or entry.variant is Variant.TEACHER else budget,
+                failure=failures.get((entry.engine, entry.variant)),
+                problems=entry.problems,
             )
         )
     return rows
 
 
-def budget_bars(checks: Sequence[Json], quality_checks: Sequence[QualityCheck] = ()) -> list[BudgetBar]:
+def budget_bars(checks: Sequence[Check], quality_checks: Sequence[QualityCheck] = ()) -> list[BudgetBar]:
     """One bar for each check that has an observed number and a budget above 0; the task names those of quality."""
-    titles = {**_TITLES, **{f"quality.{check.key}": check.title for check in quality_checks}}
-    return [_bar(check, titles) for check in checks if check["observed"] is not None and check["allowed"]]
+    titles = {check.key: check.title for check in quality_checks}
+    return [
+        _bar(check, check.observed, check.allowed, titles)
+        for check in checks
+        if check.observed is not None and check.allowed
+    ]
 
 
-def plain_checks(checks: Sequence[Json]) -> list[Json]:
+def plain_checks(checks: Sequence[Check]) -> list[Check]:
     """The checks that no bar can show and that are not PASS."""
-    return [c for c in checks if (c["observed"] is None or not c["allowed"]) and c["verdict"] != "PASS"]
+    return [c for c in checks if (c.observed is None or not c.allowed) and c.verdict is not Outcome.PASS]
 
 
-def _bar(check: Json, titles: Mapping[str, str]) -> BudgetBar:
-    observed, allowed, unit = float(check["observed"]), float(check["allowed"]), check["unit"]
-    at_least = abs(observed - allowed - check["margin"]) <= abs(allowed - observed - check["margin"])
+def _bar(check: Check, observed: float, allowed: float, quality_titles: Mapping[str, str]) -> BudgetBar:
     scale = max(observed, allowed) * (1.12 if observed <= allowed else 1.03)
-    variant = f" {check['variant']}" if check["variant"] else ""
+    variant = f" {check.variant}" if check.variant else ""
+    title = _TITLES.get(check.kind) or quality_titles.get(check.name, check.name)
     return BudgetBar(
-        group=f"{ENGINE_NAMES[Engine(check['engine'])]}{variant}" if check["engine"] else "Student",
-        title=next((title for end, title in titles.items() if check["budget"].endswith(end)), check["budget"]),
-        observed=format_quantity(observed, unit),
-        allowed=format_quantity(allowed, unit),
-        at_least=at_least,
+        group=f"{check.engine.full_name}{variant}" if check.engine else "Student",
+        title=f"{title}, {check.case}" if check.case else title,
+        observed=format_quantity(observed, check.unit),
+        allowed=format_quantity(allowed, check.unit),
+        at_least=check.at_least,
         filled=max(observed, 0) / scale,
         limit=allowed / scale,
-        left=f"{check['margin_fraction']:+.0%}" if check["margin_fraction"] is not None else "",
-        verdict=check["verdict"],
-        message=check["message"],
+        left=f"{check.margin_fraction:+.0%}" if check.margin_fraction is not None else "",
+        verdict=check.verdict,
+        message=check.message,
     )
 
 
-def steps(entries: Sequence[Json], measures: Sequence[Measure] = ()) -> list[Step]:
+def steps(entries: Sequence[StepSummary], measures: Sequence[Measure] = ()) -> list[Step]:
     """The steps with what each of them changed, and a warning for each number that should have fallen."""
-    largest = {key: max((e.get(key) or 0 for e in entries), default=0) for key in _LABELS}
-    before: Json = {}
+    numbers = [{"params": one.params, "macs": one.macs, "size_bytes": one.size_bytes} for one in entries]
+    largest = {key: max((one[key] or 0 for one in numbers), default=0) for key in _LABELS}
     shaped = []
-    for entry in entries:
-        failed = [key for key in _MUST_FALL.get(entry["step"], ()) if _did_not_fall(before.get(key), entry.get(key))]
-        cells = {key: _cell(entry, before, key, largest[key], key in failed) for key in _LABELS}
+    for index, entry in enumerate(entries):
+        now, before = numbers[index], numbers[index - 1] if index else dict.fromkeys(_LABELS)
+        failed = [key for key in _MUST_FALL.get(entry.step, ()) if _did_not_fall(before[key], now[key])]
+        cells = {key: _cell(key, now[key], before[key], largest[key], key in failed) for key in _LABELS}
         for measure in measures:
-            cells[measure.key] = _quality_cell(entry, before, measure.key)
-        warnings = tuple(f"{entry['step']} did not lower the {_LABELS[key]}" for key in failed)
-        shaped.append(Step(entry["step"], cells, warnings))
-        before = entry
+            last = entries[index - 1].quality.get(measure.key) if index else None
+            cells[measure.key] = _quality_cell(entry.quality.get(measure.key), last)
+        warnings = tuple(f"{entry.step} did not lower the {_LABELS[key]}" for key in failed)
+        shaped.append(Step(entry.step, cells, warnings))
     return shaped
 
 
@@ -163,16 +182,14 @@ def _did_not_fall(before: float | None, after: float | None) -> bool:
     return before is not None and after is not None and after >= before
 
 
-def _cell(entry: Json, before: Json, key: str, largest: float, warn: bool) -> StepCell:
-    value, last = entry.get(key), before.get(key)
+def _cell(key: str, value: float | None, last: float | None, largest: float, warn: bool) -> StepCell:
     if value is None:
         return StepCell("not known", 0, "", warn)
     change = f"{value / last - 1:+.1%}" if last and value != last else ("unchanged" if last else "")
     return StepCell(format_quantity(value, "bytes" if key == "size_bytes" else ""), value / largest, change, warn)
 
 
-def _quality_cell(entry: Json, before: Json, key: str) -> StepCell:
-    value, last = (entry.get("quality") or {}).get(key), (before.get("quality") or {}).get(key)
+def _quality_cell(value: float | None, last: float | None) -> StepCell:
     if value is None:
         return StepCell("not measured", 0, "", False)
     return StepCell(f"{value:.3f}", max(value, 0), f"{value - last:+.3f}" if last is not None else "", False)
@@ -180,7 +197,7 @@ def _quality_cell(entry: Json, before: Json, key: str) -> StepCell:
 
 def format_quantity(value: float, unit: str) -> str:
     """A number for people, with decimal prefixes: `3.42 MB`, `2.90 M`, `0.34 ms`."""
-    if unit not in ("bytes", "parameters", ""):
+    if unit not in ("bytes", "parameters", "MACs", ""):
         return f"{three_digits(value)} {unit}"
     letter = "B" if unit == "bytes" else ""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

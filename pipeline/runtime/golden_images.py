@@ -1,7 +1,6 @@
-"""The self-check of a release that takes images.
+"""Images in golden.json: real ones, and checksums of how patterns are prepared.
 
-golden.json holds real images with what each engine said of them, and checksums of how patterns are prepared. Patterns
-are made here, so that they may be large; no engine runs on them.
+Patterns are made here, so that they may be large; no engine runs on them.
 """
 
 import base64
@@ -12,32 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.runtime.classes import probabilities
 from pipeline.runtime.images import Preprocessing
 from pipeline.runtime.pictures import Pixels
-from pipeline.runtime.release import Release
-
-
-def compare(release: Release, golden: Mapping[str, Any]) -> list[str]:
-    """One line for each pattern that is prepared differently; if none is, for each image that is classified so."""
-    how, limit = release.preprocessing, float(golden["max_difference"])
-    if how is None:
-        raise ValueError("it holds images, and the release takes none")
-    problems = [
-        f"a pattern of shape {entry['shape']} is prepared to {made}, expected {entry['sha256']}"
-        for entry in golden["patterns"]
-        if (made := fingerprint(how, tuple(entry["shape"]))) != entry["sha256"]
-    ]
-    if problems:
-        return problems
-    then = probabilities(np.array(golden["engines"][release.engine]["logits"]))
-    now = probabilities(release.logits([unpack(entry) for entry in golden["images"]]))
-    differences = np.abs(now - then).max(axis=1)
-    return [
-        f"image {index}: {release.engine} is {difference:.3g} away from a recorded probability, allowed {limit:.3g}"
-        for index, difference in enumerate(differences)
-        if not difference <= limit
-    ]
 
 
 def pattern(shape: tuple[int, ...]) -> Pixels:

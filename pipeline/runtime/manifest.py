@@ -8,10 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.runtime.errors import ReleaseError, RuntimeInputError, TamperedError
+from pipeline.runtime.session import Precision
 
 MANIFEST = "manifest.json"
 FORMAT = "bardlet-release"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# verb -> the key that names the file which says how its inputs are made ready
+INPUT_FILES = {"encode": "tokenizer", "classify": "preprocessing"}
 _CHUNK_BYTES = 1 << 20
 
 
@@ -25,48 +28,64 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """The variant that ships for one engine; paths are relative to the release."""
+    """The variant that ships for one engine; paths are relative to the release.
+
+    Attributes:
+        model: the file that the engine opens.
+        precision: what it is opened with.
+    """
 
     variant: str
     model: str
     files: tuple[str, ...]
+    precision: Precision
 
 
 @dataclass(frozen=True)
 class Manifest:
     """The content of manifest.json that a device needs.
 
-    A release takes texts where it has a tokenizer, of which it says `dim` and `max_tokens` (0 without one), and images
-    where it has a preprocessing.
+    Attributes:
+        verb: what the release does: a key of `INPUT_FILES`.
+        task: what it was made as; for people, nothing depends on it.
+        input_file: says how inputs are made ready.
+        facts: all of manifest.json; a product has its own keys there, such as `max_tokens`.
     """
 
     folder: Path
     model: str
+    verb: str
     task: str
-    dim: int
-    max_tokens: int
-    tokenizer: str | None
-    preprocessing: str | None
+    input_file: str
     golden: str
     engines: Mapping[str, EngineEntry]
     files: Mapping[str, FileEntry]
+    facts: Mapping[str, Any]
 
     def path(self, name: str) -> Path:
         """Where a file of the release lies."""
         return self.folder / name
 
-    def input_files(self) -> list[str]:
-        """The files that say how inputs are made ready."""
-        return [name for name in (self.tokenizer, self.preprocessing) if name is not None]
+    def number(self, key: str) -> int:
+        """A whole number among the facts.
+
+        Raises:
+            TamperedError: there is none of this name.
+        """
+        value = self.facts.get(key)
+        if not isinstance(value, int):
+            path = self.folder / MANIFEST
+            raise TamperedError(f"{path} is damaged ({key} is {value!r}, no whole number): fetch the release again")
+        return value
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read `folder`/manifest.json.
 
     Raises:
-        RuntimeInputError: `folder` is no release.
+        RuntimeInputError: `folder` is no release, or one with a verb that this runtime does not know.
         TamperedError: the manifest cannot be understood, or names a file outside of the release.
-        ReleaseError: the release is of a newer format than this runtime knows.
+        ReleaseError: the release is of another format than this runtime reads.
     """
     path = folder / MANIFEST
     try:
@@ -85,33 +104,38 @@ def parse_manifest(folder: Path, content: Mapping[str, Any]) -> Manifest:
     """Make a `Manifest` of the content of manifest.json; missing or wrong fields raise the built-in exceptions."""
     if content["format"] != FORMAT:
         raise ValueError(f"format is {content['format']!r} and not {FORMAT!r}")
-    if content["format_version"] > FORMAT_VERSION:
-        raise ReleaseError(
-            f"{folder / MANIFEST} has format version {content['format_version']}, and this runtime reads up to "
-            f"{FORMAT_VERSION}: update Bardlet on this device"
-        )
+    if content["format_version"] != FORMAT_VERSION:
+        raise ReleaseError(_other_version(folder, int(content["format_version"])))
+    if (verb := content["verb"]) not in INPUT_FILES:
+        known = " and ".join(INPUT_FILES)
+        raise RuntimeInputError(f"{folder} is there to {verb}, and this runtime knows {known}: update Bardlet here")
     files = {_inside(name): FileEntry(str(e["sha256"]), int(e["size_bytes"])) for name, e in content["files"].items()}
     engines = {
-        name: EngineEntry(entry["variant"], entry["model"], tuple(entry["files"]))
+        name: EngineEntry(entry["variant"], entry["model"], tuple(entry["files"]), Precision(**entry["precision"]))
         for name, entry in content["engines"].items()
     }
-    tokenizer, preprocessing = content.get("tokenizer"), content.get("preprocessing")
-    used = [name for name in (tokenizer, preprocessing) if name is not None]
-    used += [name for engine in engines.values() for name in (engine.model, *engine.files)]
+    input_file = content[INPUT_FILES[verb]]
+    used = [input_file, *(name for engine in engines.values() for name in (engine.model, *engine.files))]
     if unlisted := [name for name in used if name not in files]:
         raise ValueError(f"no checksum for {', '.join(unlisted)}")
     return Manifest(
         folder=folder,
         model=content["model"],
+        verb=verb,
         task=content["task"],
-        dim=0 if tokenizer is None else int(content["dim"]),
-        max_tokens=0 if tokenizer is None else int(content["max_tokens"]),
-        tokenizer=tokenizer,
-        preprocessing=preprocessing,
+        input_file=input_file,
         golden=content["golden"],
         engines=engines,
         files=files,
+        facts=content,
     )
+
+
+def _other_version(folder: Path, version: int) -> str:
+    found = f"{folder / MANIFEST} has format version {version}, and this runtime reads {FORMAT_VERSION}"
+    if version > FORMAT_VERSION:
+        return f"{found}: update Bardlet on this device"
+    return f"{found}: make the release anew with this version of Bardlet, or run it with the one that made it"
 
 
 def check_files(manifest: Manifest, names: Iterable[str]) -> None:

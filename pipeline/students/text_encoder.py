@@ -120,5 +120,9 @@ class TextEncoder(nn.Module):
         pooled = mean(self.features(input_ids, attention_mask), attention_mask)
         return functional.normalize(self.output(pooled), dim=-1)
 
+    def tables(self) -> list[nn.Embedding]:
+        """Tables that int8 rounds: that of the tokens; positions are few and stay in float."""
+        return [self.tokens]
+
 
 STUDENT = Student(TextEncoderConfig, TextEncoder)

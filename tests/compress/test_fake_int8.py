@@ -2,9 +2,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.utils import parametrize
 
-from pipeline.compress.fake_int8 import FakeInt8, int8_weights
+from pipeline.compress.fake_int8 import FakeInt8, Quantizable, int8_weights
 from pipeline.students.text_encoder import TextEncoder
 
 _Student = Callable[..., TextEncoder]
@@ -78,3 +79,23 @@ def test_an_untrained_student_leaves_the_block_unchanged_even_on_an_error(tiny_s
         raise RuntimeError("in the block")
     assert all(torch.equal(tensor, tiny_student().state_dict()[name]) for name, tensor in model.state_dict().items())
     assert not any(parametrize.is_parametrized(module) for module in model.modules())
+
+
+class _TwoTables(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounded = nn.Embedding(4, 3)
+        self.left = nn.Embedding(4, 3)
+
+    def tables(self) -> list[nn.Embedding]:
+        return [self.rounded]
+
+
+def test_a_student_of_any_kind_names_the_tables_that_are_rounded() -> None:
+    model = _TwoTables()
+    assert isinstance(model, Quantizable)
+    before = model.rounded.weight.detach().clone()
+    with int8_weights(model):
+        torch.testing.assert_close(model.rounded.weight, FakeInt8(per_row=False)(before))
+        assert not parametrize.is_parametrized(model.left)
+    assert torch.equal(model.rounded.weight, before)

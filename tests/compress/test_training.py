@@ -51,7 +51,7 @@ def test_training_lowers_the_loss_and_reports_it() -> None:
 
     before = float(loss(np.arange(4)).detach())
     report = train(model, loss, _batches(), Schedule(60, 0.1, 0.1, 0.0), "test")
-    assert (report.steps, report.texts) == (60, 240)
+    assert (report.steps, report.examples) == (60, 240)
     assert not model.training
     assert report.loss_first == pytest.approx(before, rel=0.5)
     assert report.loss_last < 0.1 * report.loss_first
@@ -62,7 +62,7 @@ def test_no_steps_change_nothing() -> None:
     before = model.weight.detach().clone()
     report = train(model, lambda _: model.weight.sum(), _batches(), Schedule(0, 0.1, 0.1, 0.0), "test")
     assert torch.equal(model.weight, before)
-    assert (report.steps, report.texts, report.loss_first, report.loss_last) == (0, 0, 0.0, 0.0)
+    assert (report.steps, report.examples, report.loss_first, report.loss_last) == (0, 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])

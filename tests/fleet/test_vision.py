@@ -30,7 +30,7 @@ TINY_IMAGES: dict[str, Any] = {
     },
     "student": {"architecture": "conv_net", "options": {"width": 16, "layers": 3}},
     "distill": {"epochs": 2, "batch_size": 32},
-    "prune": {"macs_ratio": 0.5, "epochs": 1},
+    "prune": {"max_params": 10_000, "max_macs": 800_000, "epochs": 1},
     "quantize": {"epochs": 0.2, "calibration_images": 16},
     "export": {
         "batch": 2,

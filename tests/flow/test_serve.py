@@ -73,9 +73,8 @@ def test_the_scheduler_creates_runs_and_one_that_starts_builds_and_leaves_its_tr
 def test_a_second_serve_of_the_workspace_says_who_runs(served: Served) -> None:
     again = graphs.bardlet(served.root, "serve")
     assert again.returncode == 2
-    assert again.stderr == (
-        f"bardlet: error: `bardlet serve` of this workspace runs already: PID {served.process.pid}\n"
-    )
+    who = rf"PID {served.process.pid} since \d\d:\d\d:\d\d \(bardlet serve .*\)"
+    assert re.fullmatch(f"bardlet: error: `bardlet serve` of this workspace runs already: {who}\n", again.stderr)
 
 
 @pytest.mark.slow

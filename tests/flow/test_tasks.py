@@ -8,21 +8,21 @@ from prefect.exceptions import FailedRun
 from prefect.states import StateType
 
 from pipeline.flow.tasks import state
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 
 
 @pytest.mark.parametrize(
     ("outcome", "name", "kind"),
     [
-        (Outcome.BUILT, "Completed", StateType.COMPLETED),
-        (Outcome.CACHED, "Cached", StateType.COMPLETED),
-        (Outcome.RESTORED, "Restored", StateType.COMPLETED),
-        (Outcome.FAILED, "Failed", StateType.FAILED),
-        (Outcome.SKIPPED, "Skipped", StateType.CANCELLED),
-        (Outcome.CANCELLED, "Cancelled", StateType.CANCELLED),
+        (StageOutcome.BUILT, "Completed", StateType.COMPLETED),
+        (StageOutcome.CACHED, "Cached", StateType.COMPLETED),
+        (StageOutcome.RESTORED, "Restored", StateType.COMPLETED),
+        (StageOutcome.FAILED, "Failed", StateType.FAILED),
+        (StageOutcome.SKIPPED, "Skipped", StateType.CANCELLED),
+        (StageOutcome.CANCELLED, "Cancelled", StateType.CANCELLED),
     ],
 )
-def test_each_outcome_has_a_state_of_its_own(outcome: Outcome, name: str, kind: StateType) -> None:
+def test_each_outcome_has_a_state_of_its_own(outcome: StageOutcome, name: str, kind: StateType) -> None:
     shown = state(StageResult("a", outcome, ("params.yaml: a.epochs 4 → 6",)))
     assert (shown.name, shown.type) == (name, kind)
     assert shown.message == "params.yaml: a.epochs 4 → 6"

@@ -13,7 +13,7 @@ from pipeline.orchestration.plan.needs import Machine
 from pipeline.orchestration.plan.schedule import Schedule, StageResult
 from pipeline.orchestration.plan.summary import exit_code
 from pipeline.orchestration.run import loop
-from pipeline.orchestration.run.session import Session
+from pipeline.orchestration.run.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 CLI = "import sys; sys.argv[0] = 'bardlet'; from pipeline.cli import main; sys.exit(main())"
@@ -141,14 +141,14 @@ def build(
     def start(_: object, __: object, work: loop.Work) -> None:
         threading.Thread(target=work, args=(lambda _: None,)).start()
 
-    with Session(root, hear) as session:
-        plan = session.plan(targets, models, force)
-        schedule = Schedule(plan, Machine(jobs=jobs, cores=4, memory_gb=8), session.ranks(plan))
+    with Workspace(root, hear) as workspace:
+        plan = workspace.plan(targets, models, force)
+        schedule = Schedule(plan, Machine(jobs=jobs, cores=4, memory_gb=8), workspace.ranks(plan))
         if pull:
-            session.share(plan)
-        results = loop.build(session, schedule, force, start, hear)
+            workspace.share(plan)
+        results = loop.build(workspace, schedule, force, start, hear)
         if push:
-            hear(session.push(results))
+            hear(workspace.push(results))
     return {result.name: result for result in results}, told
 
 

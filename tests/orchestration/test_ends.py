@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.orchestration.plan.schedule import Outcome
+from pipeline.orchestration.plan.schedule import StageOutcome
 from tests.orchestration import graphs
 
 GRAPH = {"a": (), "slow": ("a",), "other": ("a",)}
@@ -104,9 +104,9 @@ def resumes(root: Path) -> bool:
     (root / "hurry").touch()
     results, _ = graphs.build(root)
     return {name: result.outcome for name, result in results.items()} == {
-        "a": Outcome.CACHED,
-        "slow": Outcome.BUILT,
-        "other": Outcome.BUILT,
+        "a": StageOutcome.CACHED,
+        "slow": StageOutcome.BUILT,
+        "other": StageOutcome.BUILT,
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.orchestration.plan.needs import Machine
 from pipeline.orchestration.plan.priority import Durations, ranks
-from pipeline.orchestration.plan.schedule import Outcome, Schedule, StageResult
+from pipeline.orchestration.plan.schedule import Schedule, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan, PlannedStage
 from tests.orchestration import graphs
 
@@ -40,8 +40,9 @@ def test_the_longest_way_starts_first() -> None:
 
 def test_only_what_was_built_is_remembered(tmp_path: Path) -> None:
     durations = Durations(tmp_path / "seconds.json")
-    durations.note([StageResult("a", Outcome.BUILT, seconds=2.5), StageResult("b", Outcome.RESTORED, seconds=0.1)])
-    durations.note([StageResult("c", Outcome.BUILT, seconds=1)])
+    restored = StageResult("b", StageOutcome.RESTORED, seconds=0.1)
+    durations.note([StageResult("a", StageOutcome.BUILT, seconds=2.5), restored])
+    durations.note([StageResult("c", StageOutcome.BUILT, seconds=1)])
     assert durations.read() == {"a": 2.5, "c": 1.0}
 
 

@@ -1,5 +1,5 @@
 from pipeline.orchestration.plan.needs import Machine, Needs
-from pipeline.orchestration.plan.schedule import Outcome, Schedule, StageResult
+from pipeline.orchestration.plan.schedule import Schedule, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan, PlannedStage
 
 MACHINE = Machine(jobs=2, cores=2, memory_gb=8)
@@ -19,7 +19,7 @@ def names(stages: list[PlannedStage]) -> list[str]:
 
 
 def built(name: str, same: bool = False) -> StageResult:
-    return StageResult(name, Outcome.BUILT, outs_same=same)
+    return StageResult(name, StageOutcome.BUILT, outs_same=same)
 
 
 def test_what_is_up_to_date_needs_no_process() -> None:
@@ -48,7 +48,7 @@ def test_the_same_outputs_leave_what_follows_up_to_date() -> None:
     plan = schedule(stage("host", reasons=("always runs",)), stage("benchmark", "host"))
     plan.start()
     plan.finish(built("host", same=True))
-    assert [result.outcome for result in plan.settle()] == [Outcome.CACHED]
+    assert [result.outcome for result in plan.settle()] == [StageOutcome.CACHED]
 
 
 def test_other_outputs_make_dvc_look_again() -> None:
@@ -71,7 +71,7 @@ def test_a_failure_skips_what_follows_and_nothing_else() -> None:
         stage("a", reasons=STALE), stage("b", "a"), stage("c", "b", reasons=STALE), stage("d", reasons=STALE)
     )
     plan.start()
-    plan.finish(StageResult("a", Outcome.FAILED, exit_code=4))
+    plan.finish(StageResult("a", StageOutcome.FAILED, exit_code=4))
     settled = {result.name: (result.outcome, result.message) for result in plan.settle()}
     assert settled == {"b": ("skipped", "a failed"), "c": ("skipped", "b skipped")}
     plan.finish(built("d"))
@@ -91,7 +91,7 @@ def test_the_machine_as_mutex_waits_for_all_and_holds_all_back() -> None:
 def test_a_cancelled_build_starts_nothing_more() -> None:
     plan = schedule(stage("a", reasons=STALE), stage("b", "a"))
     plan.start()
-    plan.finish(StageResult("a", Outcome.CANCELLED))
+    plan.finish(StageResult("a", StageOutcome.CANCELLED))
     plan.cancel()
     assert plan.done
-    assert plan.results["b"].outcome is Outcome.CANCELLED
+    assert plan.results["b"].outcome is StageOutcome.CANCELLED

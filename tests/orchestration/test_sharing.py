@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from tests.orchestration import graphs
 
 CHAIN = {"a": (), "b": ("a",), "c": ("b",), "x": ()}
@@ -36,7 +36,7 @@ def first(clone: Callable[[str], Path]) -> Path:
     """A clone that has built and pushed."""
     root = clone("first")
     results, told = graphs.build(root, push=True)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     assert told[-1].startswith("pushed 4 files, 0.1 kB and 4 entries of the run-cache to")
     return root
 
@@ -60,12 +60,12 @@ def test_another_clone_restores_everything_and_records_the_same(
     if with_lock:
         shutil.copy(first / "dvc.lock", second)
     results, _ = graphs.build(second)
-    assert set(outcomes(results).values()) == {Outcome.RESTORED}
+    assert set(outcomes(results).values()) == {StageOutcome.RESTORED}
     assert results["a"].message == "from shared, 1 file, 0.0 kB"
     assert results["a"].reasons == (("a.txt is missing",) if with_lock else ("never built",))
     for name in ("dvc.lock", *(f"{stage}.txt" for stage in CHAIN)):
         assert (second / name).read_bytes() == (first / name).read_bytes()
-    assert set(outcomes(graphs.build(second)[0]).values()) == {Outcome.CACHED}
+    assert set(outcomes(graphs.build(second)[0]).values()) == {StageOutcome.CACHED}
 
 
 def test_dvc_repro_pull_restores_what_bardlet_pushed(first: Path, clone: Callable[[str], Path]) -> None:
@@ -80,7 +80,7 @@ def test_a_build_restores_what_dvc_push_sent(clone: Callable[[str], Path]) -> No
     first, second = clone("first"), clone("second")
     graphs.repro(first)
     dvc(first, "push", "--run-cache")
-    assert set(outcomes(graphs.build(second)[0]).values()) == {Outcome.RESTORED}
+    assert set(outcomes(graphs.build(second)[0]).values()) == {StageOutcome.RESTORED}
 
 
 def test_dvc_pull_brings_the_outputs_of_a_commit(first: Path, clone: Callable[[str], Path]) -> None:
@@ -97,7 +97,7 @@ def test_what_was_recorded_without_being_built_is_pushed_with_its_entry(clone: C
     shutil.rmtree(first / ".dvc/cache/runs")
     _, told = graphs.build(first, push=True)
     assert "4 entries of the run-cache" in told[-1]
-    assert set(outcomes(graphs.build(second)[0]).values()) == {Outcome.RESTORED}
+    assert set(outcomes(graphs.build(second)[0]).values()) == {StageOutcome.RESTORED}
 
 
 def test_only_what_the_target_needs_is_fetched(first: Path, clone: Callable[[str], Path]) -> None:
@@ -117,13 +117,13 @@ def test_what_differs_is_built_and_the_rest_restored(first: Path, clone: Callabl
 
 @pytest.mark.slow
 def test_no_pull_and_force_build(first: Path, clone: Callable[[str], Path]) -> None:
-    assert set(outcomes(graphs.build(clone("second"), pull=False)[0]).values()) == {Outcome.BUILT}
-    assert set(outcomes(graphs.build(clone("third"), force=True)[0]).values()) == {Outcome.BUILT}
+    assert set(outcomes(graphs.build(clone("second"), pull=False)[0]).values()) == {StageOutcome.BUILT}
+    assert set(outcomes(graphs.build(clone("third"), force=True)[0]).values()) == {StageOutcome.BUILT}
 
 
 def test_an_empty_cache_is_mentioned_once_and_not_made(clone: Callable[[str], Path], remote: Path) -> None:
     results, told = graphs.build(clone("first"))
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     assert [line for line in told if "shared cache" in line] == [
         f"the shared cache {remote} is empty or not there; `bardlet build --push` fills it"
     ]
@@ -135,7 +135,7 @@ def test_a_cache_that_refuses_us_costs_one_line(first: Path, tmp_path: Path) -> 
     (tmp_path / "file").touch()
     root = graphs.add_remote(graphs.write(tmp_path / "second", CHAIN), tmp_path / "file" / "remote")
     results, told = graphs.build(root)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     [line] = [line for line in told if "shared cache" in line]
     assert "is not used from here on" in line
     with pytest.raises(StageError, match=r"not everything was pushed: .*file/remote.*--push` sends what is missing"):
@@ -148,7 +148,7 @@ def test_a_remote_that_is_named_and_not_declared_is_said(tmp_path: Path) -> None
     with (root / ".dvc/config").open("a") as config:
         config.write("    remote = nowhere\n")
     results, told = graphs.build(root)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     assert any("core.remote names 'nowhere', which .dvc/config does not declare" in line for line in told)
 
 
@@ -169,7 +169,7 @@ def test_a_tampered_object_is_refused_by_name_and_its_stage_built(
     victim.unlink()
     graphs.build(second, push=True)
     assert victim.read_bytes() == recorded
-    assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {Outcome.RESTORED}
+    assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {StageOutcome.RESTORED}
 
 
 def test_a_tampered_entry_of_the_run_cache_is_no_answer(
@@ -193,7 +193,7 @@ def test_a_push_that_was_killed_leaves_a_cache_that_restores_what_arrived(
     assert sorted(outcomes(results).values()) == ["built", "built", "restored", "restored"]
     assert sum(f"not restored: {remote} lacks 1 of 1 objects of" in line for line in told) == 2
     assert len(objects(remote)) == 4
-    assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {Outcome.RESTORED}
+    assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {StageOutcome.RESTORED}
 
 
 def test_a_folder_of_which_a_file_is_lost_is_built(clone: Callable[[str], Path], remote: Path) -> None:
@@ -240,7 +240,7 @@ def test_two_pushes_at_once_leave_a_whole_cache(clone: Callable[[str], Path], re
     ]
     assert [push.wait(120) for push in pushes] == [0, 0]
     assert len(objects(remote)) == 4
-    assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {Outcome.RESTORED}
+    assert set(outcomes(graphs.build(clone("third"))[0]).values()) == {StageOutcome.RESTORED}
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ def test_a_push_that_is_interrupted_is_completed_by_the_next(clone: Callable[[st
     push.send_signal(signal.SIGKILL)
     push.wait(60)
     graphs.build(first, push=True)
-    assert set(outcomes(graphs.build(clone("second"))[0]).values()) == {Outcome.RESTORED}
+    assert set(outcomes(graphs.build(clone("second"))[0]).values()) == {StageOutcome.RESTORED}
 
 
 @pytest.mark.parametrize("with_lock", [pytest.param(False, marks=pytest.mark.slow), True])

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import StageError
 from pipeline.orchestration.pages.prefect_server import free_port
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from tests.orchestration import graphs
 
 boto3 = pytest.importorskip("boto3", reason="`make setup-tests` installs the S3 server")
@@ -94,13 +94,13 @@ def outcomes(results: dict[str, StageResult]) -> dict[str, str]:
 def test_s3_shares_what_was_built_and_refuses_what_was_tampered_with(s3: S3, tmp_path: Path) -> None:
     first = clone(tmp_path / "first", s3.url)
     results, told = graphs.build(first, push=True)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     assert "the shared cache s3://team/bardlet is empty or not there; `bardlet build --push` fills it" in told
     assert told[-1] == "pushed 3 files, 0.0 kB and 3 entries of the run-cache to s3://team/bardlet"
 
     second = clone(tmp_path / "second", s3.url)
     results, _ = graphs.build(second)
-    assert set(outcomes(results).values()) == {Outcome.RESTORED}
+    assert set(outcomes(results).values()) == {StageOutcome.RESTORED}
     assert (second / "dvc.lock").read_bytes() == (first / "dvc.lock").read_bytes()
 
     recorded = (first / "b.txt").read_bytes()
@@ -118,7 +118,7 @@ def test_s3_that_never_answers_is_given_up(s3: S3, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         root = clone(tmp_path / "first", f"http://127.0.0.1:{silent.getsockname()[1]}")
         results, told = graphs.build(root)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     assert "the shared cache is not used from here on: no answer within 10 s" in told
 
 
@@ -132,7 +132,7 @@ def test_s3_that_goes_away_during_a_build_costs_one_line(s3: S3, tmp_path: Path)
         text = (root / "dvc.yaml").read_text()
         (root / "dvc.yaml").write_text(text.replace("(echo a", f"kill -9 {pid} && (echo a"))
         results, told = graphs.build(root, jobs=1)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     [line] = [line for line in told if "shared cache" in line]
     assert "is not used from here on: s3://team/bardlet: Could not connect" in line
 
@@ -168,7 +168,7 @@ def test_s3_that_cannot_be_used_costs_one_line(
         url = f"http://127.0.0.1:{free_port()}"
     root = clone(tmp_path / "first", url, bucket)
     results, told = graphs.build(root)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     [line] = [line for line in told if "shared cache" in line]
     assert said in line
     with pytest.raises(StageError, match="not everything was pushed: "):

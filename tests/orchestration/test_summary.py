@@ -1,25 +1,25 @@
 import pytest
 
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from pipeline.orchestration.plan.summary import exit_code, stage_exit_code, summarize
 
 
 def test_the_first_failure_in_serial_order_decides() -> None:
     results = [
-        StageResult("a", Outcome.BUILT),
-        StageResult("b", Outcome.FAILED, exit_code=3),
-        StageResult("c", Outcome.FAILED, exit_code=1),
-        StageResult("d", Outcome.SKIPPED),
+        StageResult("a", StageOutcome.BUILT),
+        StageResult("b", StageOutcome.FAILED, exit_code=3),
+        StageResult("c", StageOutcome.FAILED, exit_code=1),
+        StageResult("d", StageOutcome.SKIPPED),
     ]
     assert exit_code(results) == 3
 
 
 def test_a_cancelled_build_ends_like_an_interrupted_one() -> None:
-    assert exit_code([StageResult("a", Outcome.CANCELLED)]) == 130
+    assert exit_code([StageResult("a", StageOutcome.CANCELLED)]) == 130
 
 
 def test_nothing_failed_is_0() -> None:
-    assert exit_code([StageResult("a", Outcome.CACHED), StageResult("b", Outcome.RESTORED)]) == 0
+    assert exit_code([StageResult("a", StageOutcome.CACHED), StageResult("b", StageOutcome.RESTORED)]) == 0
 
 
 @pytest.mark.parametrize(("status", "code"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (127, 5), (-9, 5), (0, 5)])
@@ -30,9 +30,9 @@ def test_codes_of_stages_come_through(status: int, code: int) -> None:
 def test_the_summary_names_what_was_not_up_to_date() -> None:
     text = summarize(
         [
-            StageResult("a", Outcome.CACHED),
-            StageResult("b", Outcome.BUILT, ("x.py changed",), seconds=1.26),
-            StageResult("c", Outcome.FAILED, message="exited with 3", seconds=2),
+            StageResult("a", StageOutcome.CACHED),
+            StageResult("b", StageOutcome.BUILT, ("x.py changed",), seconds=1.26),
+            StageResult("c", StageOutcome.FAILED, message="exited with 3", seconds=2),
         ],
         12.34,
     )

@@ -206,6 +206,11 @@ def test_a_misspelt_fp32_is_one_problem(edited: Edit, name: str, message: str) -
     assert the_problem(path, f"{name}:", f"{MODEL}.export.ladder.{name}") == message
 
 
+def test_a_misspelt_step_is_not_reported_as_a_missing_one_too(edited: Edit) -> None:
+    path = edited((INT8, INT8.replace("int8", "in8")))
+    assert the_problem(path, "        in8:", f"{MODEL}.export.ladder.in8") == "unknown key, did you mean 'int8'?"
+
+
 def test_an_unknown_precision_lists_those_there_are(edited: Edit) -> None:
     path = edited((INT8, "        xyz: {inference: f32}\n" + INT8))
     assert the_problem(path, "xyz:", f"{MODEL}.export.ladder.xyz") == "unknown key; allowed are fp32, int8, int4"
@@ -274,6 +279,15 @@ def test_a_case_of_several_that_is_not_exported_is_named(edited: Edit) -> None:
         f"params.yaml:{line_of(path, 'batch: 4')}: {MODEL}.budgets.cases.long.batch: is 4, a shape that is not "
         "exported: use 1 or 8 (export.batch)",
     ]
+
+
+@pytest.mark.parametrize("name", ["1st", "''", "First token", "a.b"])
+def test_names_of_cases_are_plain(edited: Edit, name: str) -> None:
+    bare = name.strip("'")
+    named = [(old, new.replace("short", f"'{bare}'")) for old, new in NAMED]
+    path = edited((CASE, CASES.replace("short", name)), *named)
+    message = the_problem(path, f"        {name}: {{", f"{MODEL}.budgets.cases.{bare}")
+    assert message == "a case's name is made of a-z, 0-9 and _, and starts with a letter"
 
 
 def test_case_and_cases_exclude_each_other(edited: Edit) -> None:
@@ -346,9 +360,9 @@ def test_a_case_has_at_least_one_thread(edited: Edit) -> None:
 @pytest.mark.parametrize(("quantity", "budget"), [("params", "3000000"), ("macs", "16600000")])
 def test_a_target_above_its_budget_names_both_numbers_and_lines(edited: Edit, quantity: str, budget: str) -> None:
     path = edited(("    prune:\n", f"    prune:\n      max_{quantity}: 20000000\n"))
-    line = line_of(path, f"      {quantity}:")
+    target, line = line_of(path, f"max_{quantity}"), line_of(path, f"      {quantity}:")
     wanted = (
-        f"params.yaml:{line_of(path, f'max_{quantity}')}: {MODEL}.prune.max_{quantity}: is 20000000, above budgets.{quantity}, "
+        f"params.yaml:{target}: {MODEL}.prune.max_{quantity}: is 20000000, above budgets.{quantity}, "
         f"which is {budget} (line {line}): the target does not fit its budget; lower the target or raise the budget"
     )
     found = [problem.format(path.relative_to(path.parent)) for problem in checks.problems(yaml_lines.read(path))]

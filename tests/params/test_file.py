@@ -164,6 +164,8 @@ KINDS = "package, path, hf, saved_model"
         ("packge: x", "", f"has none of the keys that decide where the weights lie: {KINDS}; did you mean 'package'"),
         ("just-a-name", "", f"is the text 'just-a-name'; expected one of the keys {KINDS}, as in `- package: NAME`"),
         ("{package: x, path: y}", "", "has package and path; one of them decides where the weights lie"),
+        ("{package: x, onnx: y}", "", "has package and onnx; one of them decides where the weights lie"),
+        ("onnx: x", "", f"has none of the keys that decide where the weights lie: {KINDS}"),
         ("{package: x, revision: y}", ".revision", "unknown key; allowed are package"),
         ("path: 3", ".path", "is 3; expected a text"),
     ],

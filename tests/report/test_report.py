@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
+from pipeline.records.verification import StepSummary
 from pipeline.report import rows
 from tests.report import made_up
 
@@ -62,6 +63,8 @@ def test_a_pass_names_what_ships_and_the_closest_budget(tmp_path: Path, monkeypa
     assert html.count('class="violin') == 9
     assert "openvino int8 DOES NOT PAY" in text
     assert "Failures" not in text
+    assert "2.93 MB · 33 times as fast as the teacher in ONNX Runtime" in text
+    assert "5 times as fast as the teacher in OpenVINO · 25 times as fast as the teacher in ONNX Runtime" in text
 
 
 def test_a_fail_gives_the_number_and_lists_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +86,7 @@ def test_inconclusive_is_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("artifacts/gate/verdict.json", "There is no verdict yet. Run dvc repro"),
         ("artifacts/benchmark/results.json", "Nothing was measured yet."),
-        ("artifacts/fleet/docs-embed/variants.json", "No variants yet: dvc repro exports and verifies them."),
+        ("artifacts/fleet/docs-embed/verify.json", "No variants yet: dvc repro exports and verifies them."),
     ],
 )
 def test_what_is_missing_is_named_with_the_next_step(
@@ -95,6 +98,16 @@ def test_what_is_missing_is_named_with_the_next_step(
     assert said in text
     assert f"{missing} is missing: run dvc repro" in text
     assert f"{missing} is missing" in capsys.readouterr().out
+
+
+def test_an_artifact_of_another_version_is_named_and_leaves_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up.write_workspace(tmp_path)
+    made_up.write(tmp_path / "artifacts/gate/verdict.json", {"verdict": "PASS", "models": {}})
+    text = _text(_page(tmp_path, monkeypatch))
+    assert "verdict.json: host: Field required: dvc repro makes it anew" in text
+    assert "There is no verdict yet." in text
 
 
 def test_missing_samples_leave_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +132,8 @@ def test_nothing_built_is_an_error(
 def test_names_from_outside_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up.write_workspace(tmp_path)
     results = made_up.results(tmp_path, failure=True)
-    results["failures"][0]["error"] = "<script>alert(1)</script>"
-    made_up.write(tmp_path / "artifacts/benchmark/results.json", results)
+    crash = results.failures[0].model_copy(update={"error": "<script>alert(1)</script>"})
+    results.model_copy(update={"failures": (crash,)}).write(tmp_path / "artifacts/benchmark/results.json")
     html = _page(tmp_path, monkeypatch)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
@@ -128,8 +141,8 @@ def test_names_from_outside_are_escaped(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_step_that_does_not_shrink_is_warned_about() -> None:
     entries = [
-        {"step": "distill", "params": 100, "macs": 1000, "size_bytes": 400, "quality": {}},
-        {"step": "prune", "params": 90, "macs": 1000, "size_bytes": 410, "quality": {}},
+        StepSummary(step="distill", params=100, macs=1000, size_bytes=400, quality={}),
+        StepSummary(step="prune", params=90, macs=1000, size_bytes=410, quality={}),
     ]
     before, prune = rows.steps(entries)
     assert before.warnings == ()
@@ -139,7 +152,7 @@ def test_a_step_that_does_not_shrink_is_warned_about() -> None:
 
 
 def test_bars_put_the_limit_on_the_right_side() -> None:
-    checks = made_up.verdict_of("FAIL")["models"]["docs-embed"]["checks"]
+    checks = made_up.verdict_of("FAIL").models["docs-embed"].checks
     params, latency, *_, recall = rows.budget_bars(checks)
     assert params.filled < params.limit < 1
     assert latency.limit < latency.filled < 1

@@ -11,6 +11,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 Layer = nn.Conv2d | nn.Linear
+Norm = nn.BatchNorm2d
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Group:
         importance: of each channel, mean 1 over the group, float32 `[width]`.
         writers: the layers of `layers`.
         readers: dense layers that take the channels as inputs.
+        norms: batch norms of the channels.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Group:
     importance: Tensor
     writers: tuple[Layer, ...]
     readers: tuple[Layer, ...]
+    norms: tuple[Norm, ...]
     _graph: Any
 
     def cut(self, kept: Tensor) -> None:
@@ -64,14 +67,24 @@ def find_groups(model: nn.Module, example: Mapping[str, Tensor], fixed: Sequence
         if not isinstance(module, Layer) or module in seen or getattr(module, "groups", 1) > 1:
             continue
         found = graph.get_pruning_group(module, _prune_outputs(module), list(range(_width(module))))
-        writers = _layers(found, graph.is_out_channel_pruning_fn)
+        pruned = _modules(found, graph.is_out_channel_pruning_fn)
+        writers = [one for one in pruned if isinstance(one, Layer)]
         seen.update(writers)
         if any(writer in set(fixed) for writer in writers):
             continue
-        readers = [layer for layer in _layers(found, graph.is_in_channel_pruning_fn) if layer not in writers]
-        score = importance(found).detach()
-        layers = tuple(names[writer] for writer in writers)
-        groups.append(Group(layers[0], layers, _width(module), score, tuple(writers), tuple(readers), graph))
+        read = [one for one in _modules(found, graph.is_in_channel_pruning_fn) if isinstance(one, Layer)]
+        groups.append(
+            Group(
+                name=names[writers[0]],
+                layers=tuple(names[writer] for writer in writers),
+                width=_width(module),
+                importance=importance(found).detach(),
+                writers=tuple(writers),
+                readers=tuple(reader for reader in read if reader not in writers),
+                norms=tuple(one for one in pruned if isinstance(one, Norm)),
+                _graph=graph,
+            )
+        )
     return groups
 
 
@@ -106,10 +119,9 @@ def _in_order(model: nn.Module) -> Iterator[None]:
             del shuffle.forward
 
 
-def _layers(found: Any, wanted: Any) -> list[Layer]:
-    """Convolutions and linear layers of a group that it prunes in the `wanted` way, each once."""
-    layers = (dep.target.module for dep, _ in found if wanted(dep.handler))
-    return list(dict.fromkeys(layer for layer in layers if isinstance(layer, Layer)))
+def _modules(found: Any, wanted: Any) -> list[nn.Module]:
+    """Modules of a group that it prunes in the `wanted` way, each once."""
+    return list(dict.fromkeys(dep.target.module for dep, _ in found if wanted(dep.handler)))
 
 
 def _width(module: Layer) -> int:

@@ -1,4 +1,4 @@
-"""Structured pruning of a convolutional student to a target of multiply-accumulates.
+"""Structured pruning of a convolutional student below ceilings of parameters and multiply-accumulates.
 
 Channels that must go together (a convolution's, its batch norm's, those of the depthwise convolution and of
 squeeze-and-excitation behind it, all that a residual adds to) are found by Torch-Pruning's dependency graph
@@ -9,15 +9,18 @@ from a config with its widths. Which channels go, and from where: `pipeline.comp
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from pipeline import cost
+from pipeline.compress.ceilings import Ceilings
+from pipeline.compress.channels.costs import CostModel
 from pipeline.compress.channels.groups import Group, find_groups, without
-from pipeline.compress.channels.widths import MacsModel, choose, least_widths
+from pipeline.compress.channels.widths import choose, least_widths
+from pipeline.cost import Cost
 from pipeline.errors import InputError, StageError
 from pipeline.students import Config
 
@@ -58,10 +61,8 @@ class GroupReport:
 class PruningReport:
     """What pruning did; multiply-accumulates are of one call with the example."""
 
-    macs_before: int
-    macs_after: int
-    params_before: int
-    params_after: int
+    before: Cost
+    after: Cost
     sensitivity_ratio: float | None
     groups: tuple[GroupReport, ...]
 
@@ -69,44 +70,43 @@ class PruningReport:
 def prune_channels(
     model: nn.Module,
     example: Mapping[str, Tensor],
-    macs_ratio: float,
+    ceilings: Ceilings,
     *,
     evaluate: Evaluate | None = None,
     sensitivity_ratio: float = 0.5,
     round_to: int = 8,
     max_pruned: float = 0.75,
 ) -> tuple[nn.Module, PruningReport]:
-    """A smaller copy of `model`, in evaluation mode; it needs recovery.
+    """A copy of `model` that is below the ceilings, in evaluation mode; it needs recovery.
 
-    The channel with the least importance for the multiply-accumulates that it costs goes first. Importance is the group
-    magnitude of arXiv:2301.12900 within a group; between groups it is weighed by the group's sensitivity. Without
-    `evaluate` all groups count alike, which costs far more accuracy (docs/decisions/0006-image-students.md).
+    The channels that cost the least importance for their share of what is above the ceilings go first. Importance is
+    the group magnitude of arXiv:2301.12900 within a group; between groups it is weighed by the group's sensitivity.
+    Without `evaluate` all groups count alike, which costs far more accuracy (docs/decisions/0006-image-students.md).
 
     Args:
         model: a student with the methods of `Prunable`; unchanged.
         example: one call's inputs.
-        macs_ratio: multiply-accumulates after pruning against before, above 0; at 1 the copy computes the same.
+        ceilings: what the copy may have; where `model` is below both, the copy computes the same.
         evaluate: loss of a model on data that is not trained on: lower is better. Called once a group and once more.
         sensitivity_ratio: share of a group's channels that goes when its sensitivity is measured.
         round_to: widths become multiples of this, which keeps the engines on their fast paths.
         max_pruned: largest share of a group's channels that may go.
 
     Raises:
-        InputError: the target is below what these limits allow; the message says how far pruning can go.
+        InputError: a ceiling is below what these limits allow; the message says how far pruning can go.
+        StageError: the copy is above a ceiling, which is a defect of ours.
     """
     working = _copied(model)
     groups = find_groups(working, example, working.fixed_layers())
     sensitivities = None if evaluate is None else measure_sensitivity(working, groups, evaluate, sensitivity_ratio)
-    macs = MacsModel.of(working, example, groups)
-    kept = choose(groups, macs, macs_ratio, sensitivities, round_to=round_to, max_pruned=max_pruned)
+    costs = CostModel.of(working, example, groups)
+    kept = choose(groups, costs, ceilings, sensitivities, round_to=round_to, max_pruned=max_pruned)
     for group in groups:
         group.cut(kept[group.name])
     pruned = _rebuilt(working, type(model))
     report = PruningReport(
-        macs_before=cost.count_macs(model, example),
-        macs_after=cost.count_macs(pruned, example),
-        params_before=cost.count_params(model),
-        params_after=cost.count_params(pruned),
+        before=cost.count(model, example),
+        after=ceilings.require_met(pruned, example),
         sensitivity_ratio=None if sensitivities is None else sensitivity_ratio,
         groups=tuple(
             GroupReport(
@@ -145,21 +145,23 @@ def prune_to_latency(
     model: nn.Module,
     example: Mapping[str, Tensor],
     latency_ratio: float,
+    ceilings: Ceilings,
     *,
     steps: int = 5,
     latency_ms: Callable[[nn.Module], float] | None = None,
     **options: Any,
 ) -> tuple[nn.Module, PruningReport]:
-    """The largest of the models tried whose measured latency is at most `latency_ratio` of `model`'s.
+    """The largest of the models tried below the ceilings whose latency is at most `latency_ratio` of `model`'s.
 
-    Halves the interval between the least MACs ratio that can be reached and 1 `steps` times.
+    Halves the interval between the least multiply-accumulates that can be reached and their ceiling `steps` times.
 
     Args:
         latency_ms: milliseconds of one call of a model; by default the median in PyTorch on one thread.
         options: those of `prune_channels`.
 
     Raises:
-        InputError: even the smallest model is slower than that.
+        InputError: even the smallest model is slower than that, or the ceilings cannot be reached.
+        StageError: as `prune_channels`.
     """
 
     def ratio_of(candidate: nn.Module) -> float:
@@ -168,17 +170,20 @@ def prune_to_latency(
         timed = cost.latency_ms({"before": model, "after": candidate}, example)
         return timed["after"] / timed["before"]
 
-    low, high = least_macs_ratio(model, example, **_limits(options)), 1.0
-    best = prune_channels(model, example, low, **options)
+    best = prune_channels(model, example, ceilings, **options)
+    if ratio_of(best[0]) <= latency_ratio:
+        return best
+    low, high = least_cost(model, example, **_limits(options)).macs, best[1].after.macs
+    best = prune_channels(model, example, replace(ceilings, max_macs=low), **options)
     fastest = ratio_of(best[0])
     if fastest > latency_ratio:
         raise InputError(
-            f"pruned to {low:.0%} of its MACs, as far as the limits allow, the model still takes {fastest:.0%} of its "
-            f"time, not {latency_ratio:.0%}: raise prune.latency_ratio"
+            f"pruned to {low / best[1].before.macs:.0%} of its MACs, as far as the limits allow, the model still takes "
+            f"{fastest:.0%} of its time, not {latency_ratio:.0%}: raise prune.latency_ratio"
         )
     for _ in range(steps):
-        middle = (low + high) / 2
-        candidate = prune_channels(model, example, middle, **options)
+        middle = (low + high) // 2
+        candidate = prune_channels(model, example, replace(ceilings, max_macs=middle), **options)
         if ratio_of(candidate[0]) <= latency_ratio:
             low, best = middle, candidate
         else:
@@ -186,15 +191,11 @@ def prune_to_latency(
     return best
 
 
-def least_macs_ratio(
-    model: nn.Module, example: Mapping[str, Tensor], *, round_to: int = 8, max_pruned: float = 0.75
-) -> float:
-    """The least `macs_ratio` that `prune_channels` can reach with these limits."""
+def least_cost(model: nn.Module, example: Mapping[str, Tensor], *, round_to: int = 8, max_pruned: float = 0.75) -> Cost:
+    """What the smallest model costs that `prune_channels` can leave with these limits."""
     working = _copied(model)
     groups = find_groups(working, example, working.fixed_layers())
-    macs = MacsModel.of(working, example, groups)
-    whole = macs.macs({group.name: group.width for group in groups})
-    return macs.macs(least_widths(groups, round_to, max_pruned)) / whole
+    return CostModel.of(working, example, groups).at(least_widths(groups, round_to, max_pruned))
 
 
 def _limits(options: Mapping[str, Any]) -> dict[str, Any]:

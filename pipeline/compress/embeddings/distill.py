@@ -60,48 +60,60 @@ def start_from_teacher(model: TextEncoder, vocabulary: NDArray[np.float32], coun
     return float((singular[:width] ** 2).sum() / (singular**2).sum())
 
 
-def train_encoder(
-    model: TextEncoder,
-    tokens: Tokens,
-    targets: NDArray[np.float32],
-    loss: EmbeddingLoss,
-    schedule: Schedule,
-    batch_size: int,
-    seed: int,
-    label: str,
-    computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext,
-    contrast: Contrast | None = None,
-) -> TrainReport:
-    """Train `model` to give the teacher's embeddings.
+@dataclass(frozen=True)
+class Lesson:
+    """What an encoder is taught, and for how long.
 
-    Args:
-        model: ids and mask, int32 `[batch, length]`, to unit-length float32 `[batch, d]`; trained in place.
+    Attributes:
         tokens: the training texts.
-        targets: the teacher's embeddings, unit length, float32 `[n, d]`.
+        targets: the teacher's embeddings of them, unit length, float32 `[n, d]`.
+        batch_size: texts of a step.
+        seed: of the order of the texts, and of the pairs that are drawn.
+        label: names the training in the progress bar and in errors.
         computing: how the model computes while it is trained, such as `int8_weights`.
         contrast: pairs to tell apart beside the teacher's embeddings.
+    """
+
+    tokens: Tokens
+    targets: NDArray[np.float32]
+    loss: EmbeddingLoss
+    schedule: Schedule
+    batch_size: int
+    seed: int
+    label: str
+    computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext
+    contrast: Contrast | None = None
+
+
+def train_encoder(model: TextEncoder, lesson: Lesson) -> TrainReport:
+    """Train `model` in place to give the teacher's embeddings.
+
+    Args:
+        model: ids and mask, int32 `[batch, length]`, to unit-length float32 `[batch, d]`.
 
     Raises:
-        StageError: the loss became NaN or infinite.
+        StageError: the loss became NaN or infinite, or the texts do not fill a batch.
     """
+    tokens, contrast = lesson.tokens, lesson.contrast
     parts = [tokens] if contrast is None else [tokens, contrast.pairs.queries, contrast.pairs.documents]
     used = np.unique(np.concatenate([part.ids for part in parts]))
     position = np.zeros(model.config.vocabulary, np.int32)
     position[used] = np.arange(len(used))
     compact, *pair = (Tokens(position[part.ids], part.offsets) for part in parts)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(lesson.seed)
 
-    with _only_rows(model, torch.from_numpy(used)), computing(model), Replicas(model) as embed:
+    with _only_rows(model, torch.from_numpy(used)), lesson.computing(model), Replicas(model) as embed:
 
         def batch_loss(indices: NDArray[np.int64]) -> Tensor:
-            value = loss(embed(*compact.batch(indices)), torch.from_numpy(targets[indices]))
+            value = lesson.loss(embed(*compact.batch(indices)), torch.from_numpy(lesson.targets[indices]))
             if contrast is None:
                 return value
-            drawn = rng.choice(len(contrast.pairs), min(batch_size, len(contrast.pairs)), replace=False)
+            drawn = rng.choice(len(contrast.pairs), min(lesson.batch_size, len(contrast.pairs)), replace=False)
             queries, documents = (embed(*part.batch(drawn)) for part in pair)
             return value + contrast.weight * contrastive_loss(queries, documents, contrast.temperature)
 
-        return train(model, batch_loss, _forever(tokens, batch_size, seed), schedule, label)
+        batches = _forever(tokens, lesson.batch_size, lesson.seed)
+        return train(model, batch_loss, batches, lesson.schedule, lesson.label)
 
 
 @contextmanager

@@ -13,25 +13,40 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from pipeline.errors import InputError
-from pipeline.text.tokens import Tokens
 
 
-def rows_to_keep(tokens: Tokens, tokenizer: Tokenizer, min_count: int) -> NDArray[np.int64]:
+def indispensable(tokenizer: Tokenizer, rows: int) -> NDArray[np.bool_]:
+    """Which of a table's `rows` always stay: special tokens and ASCII characters, bool `[rows]`.
+
+    They are all rows where the tokenizer is no WordPiece, whose words cannot be split into pieces.
+    """
+    if not _is_word_piece(json.loads(tokenizer.to_str())):
+        return np.ones(rows, np.bool_)
+    needed = np.zeros(rows, np.bool_)
+    for token, index in tokenizer.get_vocab().items():
+        needed[index] = _is_special(token, tokenizer) or _is_character(token)
+    return needed
+
+
+def rows_to_keep(
+    counts: NDArray[np.int64], needed: NDArray[np.bool_], min_count: int, at_most: int | None = None
+) -> NDArray[np.int64]:
     """Old ids of the rows that stay, ascending.
 
     Args:
-        tokens: the training texts, tokenized with `tokenizer`.
-        min_count: a row stays when it occurs this often; special tokens and ASCII characters always stay.
+        counts: how often each token occurs in the training texts, int64 `[rows]`.
+        needed: rows that always stay, bool `[rows]`.
+        min_count: another row stays when it occurs this often.
+        at_most: the most rows to keep, no fewer than are needed; the rarest go first, of equals the highest id.
 
     Returns:
         int64 `[kept]`; row i of the pruned table is row `result[i]` of the old one.
     """
-    counts = np.bincount(tokens.ids, minlength=tokenizer.get_vocab_size())
-    keep = counts >= min_count
-    for token, index in tokenizer.get_vocab().items():
-        if _is_special(token, tokenizer) or _is_character(token):
-            keep[index] = True
-    return np.flatnonzero(keep)
+    wished = np.flatnonzero(needed | (counts >= min_count))
+    if at_most is None or len(wished) <= at_most:
+        return wished
+    order = np.lexsort((wished, -counts[wished], ~needed[wished]))
+    return np.sort(wished[order[:at_most]])
 
 
 def prune_tokenizer(tokenizer: Tokenizer, kept: NDArray[np.int64]) -> Tokenizer:
@@ -41,7 +56,7 @@ def prune_tokenizer(tokenizer: Tokenizer, kept: NDArray[np.int64]) -> Tokenizer:
         InputError: it is no WordPiece tokenizer, whose other words could not be split into pieces.
     """
     state: dict[str, Any] = json.loads(tokenizer.to_str())
-    if state["model"]["type"] != "WordPiece":
+    if not _is_word_piece(state):
         raise InputError(
             f"the vocabulary of a {state['model']['type']} tokenizer cannot be pruned, only WordPiece: "
             "set prune.vocabulary_min_count: 0"
@@ -64,6 +79,10 @@ def _renumber_template(processor: Any, new_id: Mapping[int, int]) -> None:
     elif processor["type"] == "BertProcessing":
         for name in ("sep", "cls"):
             processor[name] = [processor[name][0], new_id[processor[name][1]]]
+
+
+def _is_word_piece(state: Mapping[str, Any]) -> bool:
+    return bool(state["model"]["type"] == "WordPiece")
 
 
 def _is_special(token: str, tokenizer: Tokenizer) -> bool:

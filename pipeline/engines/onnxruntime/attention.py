@@ -14,7 +14,7 @@ from onnxscript.rewriter import RewriteRuleClassBase, RewriteRuleSet
 _SWAP_HEADS = [0, 2, 1, 3]
 
 
-class _SplitHeadsInside(RewriteRuleClassBase):  # type: ignore[misc]  # untyped base class
+class _SplitHeads(RewriteRuleClassBase):  # type: ignore[misc]  # untyped base class
     """Reshape → Transpose → Attention → Transpose → Reshape becomes Attention."""
 
     def pattern(self, op: Any, query: Any, key: Any, value: Any, mask: Any, q: Any, k: Any, v: Any, out: Any) -> Any:
@@ -51,8 +51,12 @@ class _SplitHeadsInside(RewriteRuleClassBase):  # type: ignore[misc]  # untyped 
         return op.Attention(query, key, value, every_query, q_num_heads=heads, kv_num_heads=heads, **attributes)
 
 
-def split_heads_inside(model: ir.Model) -> None:
-    """Rewrite every attention with a mask in place; a graph without one stays as it is."""
-    RewriteRuleSet([_SplitHeadsInside.rule()]).apply_to_model(model)
-    # The shapes that the reshapes were given.
-    RemoveUnusedNodesPass()(model)
+class SplitHeadsInside(ir.passes.InPlacePass):
+    """Turns every attention with a mask into the operator that splits the heads itself."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """See the class; `modified` says whether there was such an attention."""
+        count = RewriteRuleSet([_SplitHeads.rule()]).apply_to_model(model)
+        # The shapes that the reshapes were given.
+        RemoveUnusedNodesPass()(model)
+        return ir.passes.PassResult(model, count > 0)

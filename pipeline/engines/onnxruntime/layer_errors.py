@@ -1,15 +1,15 @@
-"""Per-layer error of an int8 ONNX model: both models are run with their intermediate values shown."""
+"""Per-layer error of a reduced ONNX model: both models run with their intermediate values as outputs."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
 from pipeline.engines.exporter import Calibration, LayerError
-from pipeline.engines.layer_errors import EXAMPLES, Layer, NoiseMeter, examples
-from pipeline.engines.onnxruntime.graph import Links, layers, with_outputs
+from pipeline.engines.layer_errors import EXAMPLES, NoiseMeter, Probe, examples
+from pipeline.engines.onnxruntime.layers import layers, only_reader
 from pipeline.engines.spec import ModelSpec
 
 _DEQUANTIZED = "{}_DequantizeLinear_Output"
@@ -17,31 +17,30 @@ _ACTIVATIONS = {"Relu", "Clip"}
 _FATAL_ONLY = 4
 
 
-def layer_errors(
-    fp32: onnx.ModelProto, int8: onnx.ModelProto, spec: ModelSpec, calibration: Calibration
-) -> list[LayerError]:
-    """See `Exporter.layer_errors`."""
-    found, shown = _match(fp32.graph, int8.graph)
+def layer_errors(fp32: ir.Model, reduced: ir.Model, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+    """See `Exporter.layer_errors`; the outputs of both models are replaced."""
+    found, shown = _match(fp32.graph, reduced.graph)
     names = sorted(shown)
-    exact = _Recorder(with_outputs(fp32, names), names)
-    noisy = _Recorder(with_outputs(int8, [shown[name] for name in names]), names)
+    exact = _Recorder(_with_outputs(fp32, names), names)
+    noisy = _Recorder(_with_outputs(reduced, [shown[name] for name in names]), names)
     meter = NoiseMeter()
     for inputs in examples(spec, calibration, EXAMPLES):
         meter.add(exact.run(inputs), noisy.run(inputs))
     return meter.rank(found)
 
 
-def _match(fp32: onnx.GraphProto, int8: onnx.GraphProto) -> tuple[list[Layer], dict[str, str]]:
-    """The layers that differ, and for each fp32 value around them its name in the int8 graph."""
-    links, made = Links.of(fp32), {name for node in int8.node for name in node.output}
+def _match(fp32: ir.Graph, reduced: ir.Graph) -> tuple[list[Probe], dict[str, str]]:
+    """The layers that differ, and for each fp32 value around them its name in the reduced graph."""
+    made = {value.name or "" for node in reduced for value in node.outputs}
     names: dict[str, str] = {}
     found = []
     for name, nodes in layers(fp32).items():
         for node in nodes:
-            output = _visible(links, node, made)
+            output = _visible(node, made)
             # What a table is looked up by is no activation.
-            inputs = [value for value in node.input if value in links.producer and node.op_type != "Gather"]
-            found.append(Layer(name, tuple(inputs), output))
+            values = node.inputs if node.op_type != "Gather" else ()
+            inputs = tuple(value.name or "" for value in values if value is not None and value.producer() is not None)
+            found.append(Probe(name, inputs, output))
             for value in (*inputs, output):
                 shown = next((form for form in (_DEQUANTIZED.format(value), value) if form in made), None)
                 if shown is not None:
@@ -49,12 +48,23 @@ def _match(fp32: onnx.GraphProto, int8: onnx.GraphProto) -> tuple[list[Layer], d
     return found, names
 
 
-def _visible(links: Links, node: onnx.NodeProto, made: set[str]) -> str:
+def _visible(node: ir.Node, made: set[str]) -> str:
     """A layer's output; its activation's, where the quantizer has merged the two."""
-    output: str = node.output[0]
-    after = links.only_consumer(output)
+    output = node.outputs[0].name or ""
+    after = only_reader(node.outputs[0])
     merged = after is not None and after.op_type in _ACTIVATIONS and output not in made
-    return after.output[0] if after is not None and merged else output
+    return after.outputs[0].name or "" if after is not None and merged else output
+
+
+def _with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
+    """The model with these float32 values as its outputs, instead of its own."""
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    model.graph.outputs.clear()
+    for name in names:
+        values[name].type = ir.TensorType(ir.DataType.FLOAT)
+        model.graph.outputs.append(values[name])
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content
 
 
 class _Recorder:

@@ -1,4 +1,4 @@
-"""Export to OpenVINO IR by tracing, and int8 with NNCF's post-training quantization."""
+"""Export to OpenVINO IR by tracing."""
 
 import contextlib
 import io
@@ -12,19 +12,27 @@ from pathlib import Path
 import openvino
 import torch
 
-from pipeline.engines.exporter import Calibration, LayerError, missing_layers, refusal
-from pipeline.engines.layer_errors import examples
-from pipeline.engines.openvino import layer_errors
+from pipeline.engines.exporter import (
+    Calibration,
+    Inference,
+    LayerError,
+    missing_layers,
+    precision_of_variant,
+    refusal,
+    require_products,
+)
+from pipeline.engines.openvino import int4, int8, layer_errors
+from pipeline.engines.openvino.layers import has_convolutions, layers
 from pipeline.engines.openvino.variables import keep_state_inside
 from pipeline.engines.prepare import prepared
 from pipeline.engines.samples import open_sizes
 from pipeline.engines.spec import ModelSpec, TensorSpec
 from pipeline.engines.state import call_inputs, call_outputs, sample_call
 from pipeline.errors import StageError
-from pipeline.layout import Engine
+from pipeline.layout import Engine, Variant
+from pipeline.runtime.session import Precision
 
 _TYPES = {"int32": openvino.Type.i32, "float32": openvino.Type.f32}
-_ATTENTION = {"Softmax", "ScaledDotProductAttention"}
 _META_INFO = re.compile(rb"\t<rt_info>.*?\n\t</rt_info>\n", re.DOTALL)
 
 
@@ -32,6 +40,7 @@ class OpenVinoExporter:
     """See `pipeline.engines.exporter.Exporter`."""
 
     name = Engine.OPENVINO
+    precisions = frozenset({Variant.INT8, Variant.INT4})
 
     def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
         """Write `.xml` and `.bin` with the named axes open; weights stay fp32."""
@@ -51,44 +60,42 @@ class OpenVinoExporter:
         _save(converted, out)
 
     def quantize(
-        self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path, *, keep_float: Collection[str] = ()
+        self,
+        fp32: Path,
+        spec: ModelSpec,
+        calibration: Calibration,
+        out: Path,
+        *,
+        precision: Variant,
+        keep_float: Collection[str] = (),
     ) -> None:
-        """Write int8 weights, a scale a channel, and activations with scales from the calibration set."""
-        import nncf  # 4 s
-        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
+        """Write int8 or int4; see `int8` and `int4`."""
         model = openvino.Core().read_model(fp32)
-        layers = layer_errors.layers(model)
-        if set(keep_float) - layers.keys():
-            raise missing_layers(self.name, fp32, keep_float, layers)
-        float_nodes = [node.get_friendly_name() for name in keep_float for node in layers[name]]
+        if precision is Variant.INT4:
+            require_products(self.name, fp32, has_convolutions(model))
+        found = layers(model)
+        if set(keep_float) - found.keys():
+            raise missing_layers(self.name, fp32, keep_float, found)
+        float_nodes = [node.get_friendly_name() for name in keep_float for node in found[name]]
         try:
             with _quiet():
-                attention = any(op.get_type_name() in _ATTENTION for op in model.get_ops())
-                quantized = nncf.quantize(
-                    model,
-                    nncf.Dataset(examples(spec, calibration)),
-                    preset=nncf.QuantizationPreset.PERFORMANCE,
-                    model_type=nncf.ModelType.TRANSFORMER if attention else None,
-                    subset_size=len(calibration[spec.inputs[0].name]),
-                    ignored_scope=nncf.IgnoredScope(names=float_nodes) if float_nodes else None,
-                    advanced_parameters=nncf.AdvancedQuantizationParameters(
-                        # The default averages the examples' ranges and clips what only short texts reach: cosine
-                        # 0.994 instead of 0.999 at 5 tokens. Bias correction then gained nothing, for 5 s.
-                        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
-                        disable_bias_correction=True,
-                        # Smoothing moved error into the weights: cosine 0.96 with it, 0.9999 without.
-                        smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=-1),
-                    ),
-                )
+                if precision is Variant.INT4:
+                    quantized = int4.quantize(model, float_nodes)
+                else:
+                    quantized = int8.quantize(model, spec, calibration, float_nodes)
         except Exception as error:  # nncf raises its own and OpenVINO's kinds
             raise refusal(self.name, "quantize", fp32, error) from error
         _name_tensors(quantized, spec.inputs, (spec.output,))
         _save(quantized, out)
 
-    def layer_errors(self, fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+    def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
+        """int8 has fixed scales for activations; in int4 the kernels quantize activations as they come."""
+        activations = "int8 static" if variant is Variant.INT8 else "int8 dynamic"
+        return precision_of_variant(variant, spec, activations=activations, inference=inference)
+
+    def layer_errors(self, fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
         """By the names of modules."""
-        return layer_errors.layer_errors(fp32, int8, spec, calibration)
+        return layer_errors.layer_errors(fp32, reduced, spec, calibration)
 
 
 def _partial_shape(tensor: TensorSpec) -> openvino.PartialShape:

@@ -1,6 +1,5 @@
-"""Layers of an OpenVINO model by name, and the per-layer error of its int8 variant."""
+"""Per-layer error of a reduced OpenVINO model: both models run with their intermediate values as outputs."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,46 +9,23 @@ import openvino
 from numpy.typing import NDArray
 
 from pipeline.engines.exporter import Calibration, LayerError
-from pipeline.engines.layer_errors import EXAMPLES, Layer, NoiseMeter, examples
+from pipeline.engines.layer_errors import EXAMPLES, NoiseMeter, Probe, examples
+from pipeline.engines.openvino.layers import layer_name, layer_nodes
 from pipeline.engines.spec import ModelSpec
 
-_LAYERS = {"Convolution", "GroupConvolution", "MatMul"}
-_CONSTANT, _QUANTIZE, _PARAMETER = "Constant", "FakeQuantize", "Parameter"
-_MODULE = "__module."
+_QUANTIZE, _PARAMETER = "FakeQuantize", "Parameter"
 
 
-def layers(model: openvino.Model) -> dict[str, list[Any]]:
-    """Convolutions and products by name: their module's, or that of what follows them (a batch norm once)."""
-    found: dict[str, list[Any]] = defaultdict(list)
-    for node in layer_nodes(model):
-        found[_name(node)].append(node)
-    return found
-
-
-def layer_nodes(model: openvino.Model) -> list[Any]:
-    """Convolutions and products in the order of computation, which quantization does not change."""
-    return [node for node in model.get_ordered_ops() if node.get_type_name() in _LAYERS]
-
-
-def _name(node: Any) -> str:
-    following = [target.get_node() for target in node.output(0).get_target_inputs()]
-    for candidate in (node, *following):
-        name: str = candidate.get_friendly_name()
-        if name.startswith(_MODULE):
-            return name.removeprefix(_MODULE).partition("/")[0]
-    return str(node.get_friendly_name())
-
-
-def layer_errors(fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+def layer_errors(fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
     """See `Exporter.layer_errors`."""
-    exact, noisy = (openvino.Core().read_model(file) for file in (fp32, int8))
+    exact, noisy = (openvino.Core().read_model(file) for file in (fp32, reduced))
     pairs = list(zip(layer_nodes(exact), layer_nodes(noisy), strict=True))
     shown: dict[str, tuple[Any, Any]] = {}
     found = []
     for here, there in pairs:
         inputs = {str(a): (a, b) for a, b in zip(_sources(here), _sources(there), strict=True)}
         shown |= {**inputs, str(here.output(0)): (here.output(0), there.output(0))}
-        found.append(Layer(_name(here), tuple(inputs), str(here.output(0))))
+        found.append(Probe(layer_name(here), tuple(inputs), str(here.output(0))))
     recorders = [_Recorder(model, shown, side) for side, model in enumerate((exact, noisy))]
     meter = NoiseMeter()
     for inputs_of_one in examples(spec, calibration, EXAMPLES):
@@ -58,7 +34,7 @@ def layer_errors(fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibrati
 
 
 def _sources(node: Any) -> list[Any]:
-    """Where a layer's activations come from, before they are made int8; weights and the model's inputs left out."""
+    """Where a layer's activations come from, before they are made int8; without weights and the model's inputs."""
     sources = []
     for port in node.inputs():
         source = port.get_source_output()
@@ -70,7 +46,7 @@ def _sources(node: Any) -> list[Any]:
 
 
 def _is_computed(node: Any) -> bool:
-    """Whether a node depends on the model's inputs; int8 weights are constants behind a few nodes."""
+    """Whether a node depends on the model's inputs; reduced weights are constants behind a few nodes."""
     seen, todo = set(), [node]
     while todo:
         current = todo.pop()

@@ -1,4 +1,4 @@
-"""Export to TensorFlow Lite with litert-torch, and int8 with ai-edge-quantizer.
+"""Export to TensorFlow Lite with litert-torch.
 
 Shapes are fixed in this format: a file gets one signature a shape, and all of them share the weights.
 """
@@ -14,18 +14,29 @@ from typing import Any
 
 import torch
 
-from pipeline.engines.exporter import Calibration, LayerError, missing_layers, refusal
+from pipeline.engines.exporter import (
+    Calibration,
+    Inference,
+    LayerError,
+    missing_layers,
+    precision_of_variant,
+    refusal,
+    require_products,
+)
 from pipeline.engines.prepare import prepared
 from pipeline.engines.spec import ModelSpec, signature_name
 from pipeline.engines.state import call_inputs, call_outputs, sample_call
-from pipeline.engines.tflite import flatbuffer, int8, layer_errors
-from pipeline.layout import Engine
+from pipeline.engines.tflite import flatbuffer, int4, int8, layer_errors
+from pipeline.engines.tflite.layers import has_convolutions, layers, scope
+from pipeline.layout import Engine, Variant
+from pipeline.runtime.session import Precision
 
 
 class TfliteExporter:
     """See `pipeline.engines.exporter.Exporter`."""
 
     name = Engine.TFLITE
+    precisions = frozenset({Variant.INT8, Variant.INT4})
 
     def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
         """Write one `.tflite` file with a signature for each of `spec.shapes`, named by `signature_name`."""
@@ -41,34 +52,41 @@ class TfliteExporter:
         out.write_bytes(flatbuffer.write(converted))
 
     def quantize(
-        self, fp32: Path, spec: ModelSpec, calibration: Calibration, out: Path, *, keep_float: Collection[str] = ()
+        self,
+        fp32: Path,
+        spec: ModelSpec,
+        calibration: Calibration,
+        out: Path,
+        *,
+        precision: Variant,
+        keep_float: Collection[str] = (),
     ) -> None:
-        """Write int8 weights, a scale a channel and a table row.
-
-        Networks with convolutions also get int8 activations, with scales from the calibration set. In others the
-        kernels quantize activations as they come, and the calibration set is not used.
-        """
+        """Write int8 or int4; see `int8` and `int4`."""
         model = flatbuffer.read(fp32.read_bytes())
-        layers = layer_errors.layers(model)
-        if set(keep_float) - layers.keys():
-            raise missing_layers(self.name, fp32, keep_float, layers)
-        scopes = {layer_errors.scope(*pair) for name in keep_float for pair in layers[name]}
+        if precision is Variant.INT4:
+            require_products(self.name, fp32, has_convolutions(model))
+        found = layers(model)
+        if set(keep_float) - found.keys():
+            raise missing_layers(self.name, fp32, keep_float, found)
+        float_scopes = {scope(*pair) for name in keep_float for pair in found[name]}
         try:
             with _quiet():
-                content = _quantize(fp32, model, spec, calibration, scopes)
+                if precision is Variant.INT4:
+                    content = int4.quantize(fp32, float_scopes)
+                else:
+                    content = int8.quantize(fp32, spec, calibration, float_scopes)
         except Exception as error:  # RuntimeError, ValueError and flatbuffers' own
             raise refusal(self.name, "quantize", fp32, error) from error
         out.write_bytes(flatbuffer.write(flatbuffer.read(content)))
 
-    def layer_errors(self, fp32: Path, int8: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
+    def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
+        """The CPU kernels have no other type than f32."""
+        static = variant.is_reduced and has_convolutions(flatbuffer.read(file.read_bytes()))
+        return precision_of_variant(variant, spec, activations="int8 static" if static else "int8 dynamic")
+
+    def layer_errors(self, fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
         """By the names of modules."""
-        return layer_errors.layer_errors(fp32, int8, spec, calibration)
-
-
-def _quantize(fp32: Path, model: Any, spec: ModelSpec, calibration: Calibration, scopes: Collection[str]) -> bytes:
-    if layer_errors.has_convolutions(model):
-        return int8.quantize_static(fp32, spec, calibration, scopes)
-    return int8.quantize_dynamic(fp32, scopes)
+        return layer_errors.layer_errors(fp32, reduced, spec, calibration)
 
 
 def _convert(model: torch.nn.Module, spec: ModelSpec) -> bytes:

@@ -1,4 +1,8 @@
-"""Static int8 of convolutional networks for TensorFlow Lite: weights and activations, inputs and outputs in float32."""
+"""int8 for TensorFlow Lite, with ai-edge-quantizer. Inputs and outputs stay float32.
+
+Networks without convolutions are quantized dynamically: their weights are int8, and their kernels quantize activations
+as they come. Networks with convolutions are quantized statically: the calibration set fixes the scales of activations.
+"""
 
 import re
 from collections.abc import Collection, Iterator
@@ -11,49 +15,65 @@ from numpy.typing import NDArray
 from pipeline.engines.exporter import Calibration
 from pipeline.engines.spec import ModelSpec, signature_name
 from pipeline.engines.tflite import flatbuffer
-from pipeline.engines.tflite.layer_errors import operator_name, scope
+from pipeline.engines.tflite.layers import has_convolutions, operator_name, scope
 
-# What callers see stays float32; and XNNPACK has hard-swish in float only: an int8 one leaves it for a reference
-# kernel that is three times as slow as the whole network, while two conversions within XNNPACK cost little.
+# Callers see float32. XNNPACK has hard-swish in float only: an int8 one runs in a reference kernel, which takes three
+# times as long as the whole network, while two conversions within XNNPACK cost little.
 _FLOAT = ("INPUT", "OUTPUT", "HARD_SWISH")
 
-_SILENT = {"enable_progress_bar": False, "enable_progress_report": False}
+SILENT = {"enable_progress_bar": False, "enable_progress_report": False}
 
 Ranges = dict[str, Any]
 
 
-def quantize_static(
-    fp32: Path, spec: ModelSpec, calibration: Calibration, float_operators: Collection[str] = ()
-) -> bytes:
-    """Int8 weights and activations; `float_operators` are scopes (`tflite_layers.scope`) that stay in fp32."""
+def quantize(fp32: Path, spec: ModelSpec, calibration: Calibration, float_scopes: Collection[str]) -> bytes:
+    """The int8 model: weights with a scale a channel and a table row.
+
+    Args:
+        fp32: the file to quantize.
+        spec: its signatures.
+        calibration: examples by input name; a network without convolutions does not use them.
+        float_scopes: operators to leave in fp32, by their `scope`.
+    """
+    if has_convolutions(flatbuffer.read(fp32.read_bytes())):
+        return _quantize_static(fp32, spec, calibration, float_scopes)
+    return _quantize_dynamic(fp32, float_scopes)
+
+
+def _quantize_static(fp32: Path, spec: ModelSpec, calibration: Calibration, float_scopes: Collection[str]) -> bytes:
     from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
     manager, names = recipe_manager.RecipeManager(), qtyping.TFLOperationName
     manager.add_static_config(regex=".*", operation_name=names.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     for name in _FLOAT:
         _leave(manager, ".*", names[name])
-    _leave_scopes(manager, float_operators)
+    leave_scopes(manager, float_scopes)
     made = quantizer.Quantizer(str(fp32), manager.get_quantization_recipe())
     ranges = _ranges(fp32, spec, calibration, manager)
-    return bytes(made.quantize(ranges, **_SILENT).quantized_model)
+    return bytes(made.quantize(ranges, **SILENT).quantized_model)
 
 
-def quantize_dynamic(fp32: Path, float_operators: Collection[str] = ()) -> bytes:
-    """Int8 weights alone; the kernels quantize activations as they come."""
+def _quantize_dynamic(fp32: Path, float_scopes: Collection[str]) -> bytes:
     from ai_edge_quantizer import quantizer, recipe, recipe_manager
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    _leave_scopes(manager, float_operators)
-    result = quantizer.Quantizer(str(fp32), manager.get_quantization_recipe()).quantize(**_SILENT)
+    leave_scopes(manager, float_scopes)
+    result = quantizer.Quantizer(str(fp32), manager.get_quantization_recipe()).quantize(**SILENT)
     return bytes(result.quantized_model)
 
 
-def _leave_scopes(manager: Any, scopes: Collection[str]) -> None:
+def leave_scopes(manager: Any, scopes: Collection[str]) -> None:
+    """Tell a recipe that operators of these scopes stay in fp32."""
     from ai_edge_quantizer import qtyping
 
     for found in sorted(scopes):
-        _leave(manager, f"^{re.escape(found)}$", qtyping.TFLOperationName.ALL_SUPPORTED)
+        _leave(manager, scope_regex(found), qtyping.TFLOperationName.ALL_SUPPORTED)
+
+
+def scope_regex(found: str) -> str:
+    """What recipes match exactly this scope by."""
+    return f"^{re.escape(found)}$"
 
 
 def _leave(manager: Any, regex: str, operation: Any) -> None:

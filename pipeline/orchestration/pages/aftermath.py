@@ -1,20 +1,18 @@
-"""What follows a build: its verdict is read, kept for the history, and told to whom it concerns."""
+"""Concludes a build: reads its verdict, keeps it for the history, and tells whom it concerns."""
 
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
 
-from pipeline.errors import BardletError, IntegrityError
-from pipeline.files import read_json
+from pipeline.errors import INTERRUPTED, BardletError, IntegrityError
 from pipeline.layout import Layout
 from pipeline.orchestration.pages.notify import message, notify
-from pipeline.orchestration.pages.run_page import misses
 from pipeline.orchestration.plan.schedule import GOOD, StageResult
-from pipeline.orchestration.plan.summary import INTERRUPTED, exit_code, summarize
+from pipeline.orchestration.plan.summary import exit_code, summarize
 from pipeline.records import history
+from pipeline.records.verdict import Outcome, Verdict
 
 GATE = "gate"
 
@@ -26,25 +24,25 @@ class Ending:
     Attributes:
         text: for people, many lines.
         exit_code: of the build.
-        verdict: the content of verdict.json, if the gate was part of the build and said something.
+        verdict: the gate's, if the gate was part of the build and said something.
     """
 
     text: str
     exit_code: int
-    verdict: dict[str, Any] | None
+    verdict: Verdict | None
 
     @property
     def headline(self) -> str:
         """The whole in one line."""
         total = next(line for line in self.text.splitlines() if line.startswith("build: "))
-        judged = f"; the gate says {self.verdict['verdict']}" if self.verdict else ""
+        judged = f"; the gate says {self.verdict.verdict}" if self.verdict else ""
         return total.removeprefix("build: ") + judged
 
 
 def conclude(
     layout: Layout, results: Sequence[StageResult], problem: BardletError | None, seconds: float, keep: bool
 ) -> Ending:
-    """Say how a build ended, and tell BARDLET_NOTIFY of what a person has to look at.
+    """Say how a build ended, and tell BARDLET_NOTIFY what a person has to look at.
 
     Args:
         layout: of the workspace.
@@ -57,27 +55,26 @@ def conclude(
     told = [f"build: error: {problem}"] if problem else []
     text = "\n".join([*told, *([summarize(results, seconds)] if results or not problem else [])])
     verdict = _verdict(layout, results)
-    judged = verdict["verdict"] if verdict else None
+    judged = verdict.verdict if verdict else None
     lines: list[str | None] = []
     if keep and code != INTERRUPTED:
-        history.append(layout.history, history.entry(verdict, code, seconds, _commit(), datetime.now(UTC)))
+        history.append(layout.history, history.night(verdict, code, seconds, _commit(), datetime.now(UTC)))
         lines.append(_report(layout) if verdict else None)
-    if code != INTERRUPTED and (code or judged not in (None, "PASS")):
+    if code != INTERRUPTED and (code or judged not in (None, Outcome.PASS)):
         failed = [f"{result.name}: {result.message}" for result in results if result.outcome not in GOOD]
-        reasons = (misses(verdict) if verdict else []) or failed or [str(problem)]
+        reasons = (verdict.misses() if verdict else []) or failed or [str(problem)]
         lines.append(notify(message(code, judged, reasons)))
     return Ending("\n".join([text, *filter(None, lines)]), code, verdict)
 
 
-def _verdict(layout: Layout, results: Sequence[StageResult]) -> dict[str, Any] | None:
+def _verdict(layout: Layout, results: Sequence[StageResult]) -> Verdict | None:
     """The gate's verdict on what this build leaves; one that is older than its stages says nothing."""
     if not any(result.name == GATE and result.outcome in GOOD for result in results):
         return None
     try:
-        verdict: dict[str, Any] = read_json(layout.verdict)
+        return Verdict.read(layout.verdict)
     except IntegrityError:
         return None
-    return verdict
 
 
 def _report(layout: Layout) -> str | None:

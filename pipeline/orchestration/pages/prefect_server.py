@@ -1,4 +1,4 @@
-"""A Prefect server for as long as one build takes, and where a lasting one is.
+"""Starts a Prefect server for as long as one build takes, and finds one that lasts.
 
 Prefect starts such a server by itself, but only once it is imported, and leaves it running when the build is killed.
 This one starts beside everything else and ends with the build, however that ends.

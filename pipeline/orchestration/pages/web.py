@@ -1,25 +1,36 @@
 """Report and releases of a workspace over HTTP, read-only, so that links on a run's page open in a browser.
 
-A page that came over HTTP cannot open a `file:` link, and Prefect's server serves no files.
+A page that came over HTTP cannot open a `file:` link, and Prefect's server serves no files. Starlette's `StaticFiles`
+answers: ranges, HEAD and paths that lead out of the folder are its job. This module says which files are shown.
 """
 
-import http.server
-import shutil
+import os
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
+import uvicorn
 from markdown_it import MarkdownIt
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from pipeline.orchestration.pages.prefect_server import HOME
 
-_TYPES = {".html": "text/html", ".json": "application/json", ".md": "text/html", ".css": "text/css"}
-_BINARY = "application/octet-stream"
-# Pages of a build show themselves; they run nothing and fetch nothing.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:"
+LOOPBACK = ("127.0.0.1", "localhost")
+_HEADERS = {
+    # Pages of a build show themselves; they run nothing and fetch nothing.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+_END_SECONDS = 2
 _CARD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
@@ -43,83 +54,80 @@ def address(root: Path) -> str | None:
 
 @contextmanager
 def serve(root: Path, host: str, port: int, name: str) -> Iterator[str]:
-    """Serve the pages of the workspace at `root` from threads of this process; yields their address.
+    """Serve the pages of the workspace at `root` from a thread of this process; yields their address.
 
     Args:
         host: the interface to listen on.
         port: 0 for any that is free.
-        name: of this machine, as a browser is to call it.
+        name: of this machine, as a browser is to call it. Requests that call it by another name, the loopback
+            interface's apart, are refused: a page of somebody else's could have its own name lead here.
 
     Raises:
         OSError: the port is taken.
     """
-    server = http.server.ThreadingHTTPServer((host, port), _handler(root.resolve()))
-    found = f"http://{name}:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    note_of(root).write_text(found, encoding="utf-8")
-    try:
-        yield found
-    finally:
-        note_of(root).unlink(missing_ok=True)
-        server.shutdown()
-        server.server_close()
+    with socket.create_server((host, port)) as listening:
+        found = f"http://{name}:{listening.getsockname()[1]}"
+        pages = application(root, {name, host, *LOOPBACK})
+        settings = uvicorn.Config(
+            pages,
+            # The terminal is for the builds.
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_END_SECONDS,
+        )
+        server = uvicorn.Server(settings)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        note_of(root).write_text(found, encoding="utf-8")
+        try:
+            yield found
+        finally:
+            note_of(root).unlink(missing_ok=True)
+            server.should_exit = True
+            thread.join()
 
 
-def find(root: Path, path: str) -> Path | None:
-    """The file that a path of an address names: below artifacts/report or artifacts/<model>/release, else None."""
-    parts = PurePosixPath(unquote(path)).parts
-    if parts[:2] != ("/", "artifacts") or any(part in (".", "..") or "\\" in part or "\0" in part for part in parts):
-        return None
-    inside = parts[2:]
-    if inside[:1] != ("report",) and inside[1:2] != ("release",):
-        return None
-    found = root.joinpath(*parts[1:]).resolve()
-    # DVC may link files to its cache; a link that leads anywhere else is not followed.
-    homes = (root / "artifacts", root / ".dvc" / "cache")
-    allowed = any(found.is_relative_to(home.resolve()) for home in homes)
-    return found if allowed and found.is_file() else None
+def application(root: Path, hosts: Collection[str]) -> Starlette:
+    """What answers requests.
+
+    Args:
+        root: the workspace.
+        hosts: names of this machine that a request may call it by.
+    """
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts), www_redirect=False)
+    return Starlette(routes=[Mount("/", app=_Pages(root.resolve()))], middleware=[trusted])
 
 
-def _handler(root: Path) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        server_version = "bardlet"
-        sys_version = ""
-        timeout = 30
+class _Pages(StaticFiles):
+    """Files below artifacts/report and artifacts/<model>/release; a model card as HTML."""
 
-        def do_GET(self) -> None:
-            self._answer(with_body=True)
+    def __init__(self, root: Path) -> None:
+        super().__init__(directory=root, follow_symlink=True)
+        self._root = root
 
-        def do_HEAD(self) -> None:
-            self._answer(with_body=False)
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        found, status = super().lookup_path(path)
+        return (found, status) if status is not None and self._is_shown(Path(found)) else ("", None)
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing: the terminal is for the builds."""
+    def _is_shown(self, path: Path) -> bool:
+        parts = path.relative_to(self._root).parts
+        if parts[:2] != ("artifacts", "report") and (parts[:1] != ("artifacts",) or parts[2:3] != ("release",)):
+            return False
+        # DVC may link to its cache; a link that leads anywhere else is not followed.
+        homes = (self._root / "artifacts", self._root / ".dvc" / "cache")
+        return any(path.resolve().is_relative_to(home.resolve()) for home in homes)
 
-        def _answer(self, with_body: bool) -> None:
-            path = urlsplit(self.path).path
-            found = find(root, path)
-            if found is None:
-                self.send_error(HTTPStatus.NOT_FOUND, "Only the report and the releases of the fleet are served here")
-                return
-            suffix = PurePosixPath(unquote(path)).suffix
-            card = _card(found).encode() if suffix == ".md" else None
-            self.send_response(HTTPStatus.OK)
-            kind = _TYPES.get(suffix, _BINARY)
-            self.send_header("Content-Type", kind if kind == _BINARY else f"{kind}; charset=utf-8")
-            self.send_header("Content-Length", str(found.stat().st_size if card is None else len(card)))
-            self.send_header("Content-Security-Policy", _POLICY)
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Cache-Control", "no-cache")
-            self.end_headers()
-            # A browser that goes away is its own affair.
-            with suppress(ConnectionError):
-                if with_body and card is not None:
-                    self.wfile.write(card)
-                elif with_body:
-                    with found.open("rb") as stream:
-                        shutil.copyfileobj(stream, self.wfile)
-
-    return Handler
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        path = Path(full_path)
+        if path.suffix == ".md":
+            return HTMLResponse(_card(path), headers=_HEADERS)
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(_HEADERS)
+        return response
 
 
 def _card(path: Path) -> str:

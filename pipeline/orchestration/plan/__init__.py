@@ -1,1 +1,1 @@
-"""What a build has to do, and in which order: pure, without processes."""
+"""Decides what a build has to do, and in which order. Nothing here starts a process or asks DVC."""

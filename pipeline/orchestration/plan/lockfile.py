@@ -29,9 +29,9 @@ def in_order(present: Sequence[str], order: Sequence[str]) -> list[str]:
 
 
 class UnfinishedBuild:
-    """What a dvc.lock held before a build that has not ended, so that the next one appends as if there was no break.
+    """The entries of a dvc.lock before a build that was broken off, so that the next build goes on in the same order.
 
-    It counts only as long as dvc.lock is as the build left it.
+    They count only while dvc.lock is as that build left it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class UnfinishedBuild:
         return entries(lock.read_text(encoding="utf-8"))
 
     def note(self, lock: Path, base: Sequence[str]) -> None:
-        """`lock` has been written by a build that began with `base`."""
+        """Note that a build which began with the entries `base` has written `lock`."""
         known = {**self._read(), str(lock): {"base": list(base), "sha256": _digest(lock)}}
         temporary = self._path.with_suffix(".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class UnfinishedBuild:
         temporary.replace(self._path)
 
     def forget(self) -> None:
-        """The build has ended with everything built."""
+        """Forget the build: it has ended with everything built."""
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:

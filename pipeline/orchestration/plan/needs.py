@@ -23,7 +23,7 @@ MACHINE = "machine"
 
 
 class Needs(BaseModel):
-    """What a stage declares; what it does not declare it does not take, beyond its place among the jobs."""
+    """What a stage declares. It takes nothing else, apart from its place among the jobs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,7 +72,7 @@ def read_needs(stage: str, meta: Mapping[str, Any] | None) -> Needs:
 def fits(wanted: Needs, running: Collection[Needs], machine: Machine) -> bool:
     """Whether a stage may start beside those that run; one that needs more than there is runs alone.
 
-    A stage that runs in a pool takes nothing here: its worker does one at a time, whatever else it declares.
+    A stage in a pool takes nothing of this machine. Its worker runs one stage at a time, whatever the stage declares.
     """
     running = [needs for needs in running if needs.pool is None]
     if wanted.pool is not None or not running:

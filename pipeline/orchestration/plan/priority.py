@@ -1,4 +1,4 @@
-"""What should start first: the stage with the longest way to the end of the build, by what stages took before.
+"""Ranks stages: the one with the longest way to the end of the build starts first, by what stages took before.
 
 List scheduling by critical path (R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969): in the order of
 `dvc repro` a long stage may be left for the end, where nothing runs beside it.
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan
 
 
@@ -48,7 +48,7 @@ def _group(name: str) -> str:
 
 
 class Durations:
-    """How long stages took on this machine, kept between builds; nothing depends on it but the order of starts."""
+    """How long stages took on this machine, kept between builds. Only the order in which stages start depends on it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,7 +62,7 @@ class Durations:
 
     def note(self, results: Iterable[StageResult]) -> None:
         """Keep what stages took that were built."""
-        built = {result.name: round(result.seconds, 2) for result in results if result.outcome is Outcome.BUILT}
+        built = {result.name: round(result.seconds, 2) for result in results if result.outcome is StageOutcome.BUILT}
         if built:
             temporary = self._path.with_suffix(".new")
             temporary.write_text(json.dumps({**self.read(), **built}, indent=1), encoding="utf-8")

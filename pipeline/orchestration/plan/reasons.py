@@ -11,7 +11,7 @@ _LONGEST = 60
 
 
 def changed_values(path: str, key: str, old: object, new: object) -> list[str]:
-    """What differs between two values of a parameter: `params.yaml: distill.epochs 4 → 6`, one line a leaf.
+    """Say what differs between two values of a parameter, one line a leaf: `params.yaml: distill.epochs 4 → 6`.
 
     Args:
         path: file of the parameters.
@@ -36,7 +36,7 @@ def _show(value: object) -> str:
 
 
 def changed_params(path: str, status: object, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What DVC's status of a parameter file means.
+    """Say what DVC's status of a parameter file means.
 
     Args:
         path: the file.
@@ -56,11 +56,11 @@ _WORDS = {"deleted": "missing", "modified": "changed", "new": "new", "not in cac
 
 
 def changed_path(path: str, status: str) -> str:
-    """DVC's status of a file or folder: `data/raw is changed` reads `data/raw changed`."""
+    """Say what DVC's status of a file or folder means, such as `data/raw changed` or `data/raw is missing`."""
     word = _WORDS.get(status, status)
     return f"{path} changed" if word == "changed" else f"{path} is {word}"
 
 
 def changed_command(old: str, new: str) -> str:
-    """The command of the stage is another one."""
+    """Say that the command of a stage has changed, with both commands."""
     return f"command: {_show(old)} → {_show(new)}"

@@ -1,4 +1,4 @@
-"""Which stage may start now: the state of a build, without processes or Prefect."""
+"""Decides which stage may start now, from the state of a build. Nothing here knows processes or Prefect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from pipeline.orchestration.plan.needs import Machine, fits
 from pipeline.orchestration.plan.stages import Plan, PlannedStage
 
 
-class Outcome(StrEnum):
+class StageOutcome(StrEnum):
     """How a stage ended."""
 
     BUILT = "built"
@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-GOOD = (Outcome.BUILT, Outcome.RESTORED, Outcome.CACHED)
+GOOD = (StageOutcome.BUILT, StageOutcome.RESTORED, StageOutcome.CACHED)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class StageResult:
     """
 
     name: str
-    outcome: Outcome
+    outcome: StageOutcome
     reasons: tuple[str, ...] = ()
     message: str = ""
     exit_code: int = 0
@@ -45,7 +45,7 @@ class Schedule:
     """The stages of a plan, as they run and end.
 
     Attributes:
-        ranks: by stage; what has the higher one starts first. Equal ones start in the order of `dvc repro`.
+        ranks: by stage. The stage with the higher rank starts first; equal ranks start in the order of `dvc repro`.
     """
 
     plan: Plan
@@ -60,7 +60,7 @@ class Schedule:
         return len(self.results) == len(self.plan.stages)
 
     def settle(self) -> list[StageResult]:
-        """Results of stages that need no process: up to date for sure, or behind a failure."""
+        """End the stages that need no process: they are up to date or stand behind a failure. Returns their results."""
         settled = []
         for stage in self.plan.stages:
             if stage.name not in self.results and stage.name not in self.running:
@@ -71,7 +71,7 @@ class Schedule:
         return settled
 
     def start(self) -> list[PlannedStage]:
-        """Stages that start now."""
+        """Mark the stages that may start now as running, and return them."""
         started = []
         for stage in sorted(self.plan.stages, key=lambda stage: -self.ranks.get(stage.name, 0.0)):
             if stage.name in self.results or stage.name in self.running or not self._upstream_ended(stage):
@@ -82,17 +82,17 @@ class Schedule:
         return started
 
     def finish(self, result: StageResult) -> None:
-        """A stage that was started has ended."""
+        """Note that a stage which was started has ended."""
         stage = self.running.pop(result.name)
-        # What was not clean before may differ now for those who read it, whatever was recorded.
-        same = result.outcome is Outcome.CACHED or (result.outs_same and stage.outs_clean)
+        # If an output differed from dvc.lock before, its readers may see a change although the record is the same.
+        same = result.outcome is StageOutcome.CACHED or (result.outs_same and stage.outs_clean)
         self.results[result.name] = replace(result, outs_same=same)
 
     def cancel(self) -> None:
-        """Nothing starts any more."""
+        """Let no further stage start."""
         for stage in self.plan.stages:
             if stage.name not in self.results and stage.name not in self.running:
-                self.results[stage.name] = StageResult(stage.name, Outcome.CANCELLED, message="not started")
+                self.results[stage.name] = StageResult(stage.name, StageOutcome.CANCELLED, message="not started")
 
     def _upstream(self, stage: PlannedStage) -> list[str]:
         """Upstream stages that are part of this build; `--models` may have left out others that are up to date."""
@@ -106,10 +106,10 @@ class Schedule:
         upstream = self._upstream(stage)
         ended = [self.results[name] for name in upstream if name in self.results]
         if bad := [result for result in ended if result.outcome not in GOOD]:
-            cancelled = all(result.outcome is Outcome.CANCELLED for result in bad)
-            outcome = Outcome.CANCELLED if cancelled else Outcome.SKIPPED
+            cancelled = all(result.outcome is StageOutcome.CANCELLED for result in bad)
+            outcome = StageOutcome.CANCELLED if cancelled else StageOutcome.SKIPPED
             names = ", ".join(result.name for result in bad)
             return StageResult(stage.name, outcome, message=f"{names} {bad[0].outcome}")
         if stage.reasons or len(ended) < len(upstream) or not all(result.outs_same for result in ended):
             return None
-        return StageResult(stage.name, Outcome.CACHED, outs_same=True)
+        return StageResult(stage.name, StageOutcome.CACHED, outs_same=True)

@@ -1,4 +1,4 @@
-"""What a build has to do, from what DVC says about its own graph."""
+"""The plan of a build: its stages, and why each has to run, as DVC sees its graph."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,16 +10,16 @@ from pipeline.orchestration.plan.needs import Needs, read_needs
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage as it stands before the build.
+    """A stage before the build begins.
 
     Attributes:
         name: as DVC addresses it.
         upstream: stages whose outputs it reads.
-        reasons: why it has to run, whatever its upstream does; empty: it is up to date as far as one can see now.
+        reasons: why it has to run, whatever becomes of its upstream. Without a reason it is up to date so far.
         outs_clean: its outputs are what dvc.lock says.
         model: the model of the fleet that it belongs to.
         lock: the lock file that records it, or None for a `.dvc` file.
-        of_its_machine: made anew by every build and kept out of the cache: it describes the machine that made it.
+        of_its_machine: every build makes it anew and no cache keeps it, so it describes the machine that made it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Plan:
     Attributes:
         left_out: stages that `--models` excludes, with the reason where it is not their own model.
         lock_order: for each lock file, its entries in the order that `dvc repro` would leave.
-        uncommitted: changed files that a worker of a pool would not see; looked for only if a stage has a pool.
+        uncommitted: changed files that a worker of a pool would not see. Found only where a stage has a pool.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -48,7 +48,7 @@ class Plan:
     uncommitted: tuple[str, ...] = ()
 
     def cached(self) -> list[str]:
-        """Stages that are up to date and that nothing which runs can change."""
+        """Stages that are up to date and stay so, whatever the other stages do."""
         return [stage.name for stage in self.stages if stage.name not in self._touched()]
 
     def summary(self) -> str:
@@ -65,7 +65,7 @@ class Plan:
 
 
 def read_plan(answer: Mapping[str, Any]) -> Plan:
-    """The plan that `pipeline.orchestration.run.worker.plan` found, with `meta:` checked.
+    """Make a plan of what `pipeline.orchestration.run.dvc_job.plan` answered, and check each stage's `meta:`.
 
     Raises:
         InputError: `meta:` of some stages is wrong; all of them are named.
@@ -96,15 +96,16 @@ def read_plan(answer: Mapping[str, Any]) -> Plan:
 
 
 def split_between_machines(stages: Sequence[PlannedStage]) -> list[str]:
-    """What is wrong where a stage reads the description of a machine that it does not run on."""
+    """One problem for each stage that reads the description of a machine on which it does not run."""
     makers = {stage.name: stage for stage in stages if stage.of_its_machine}
     problems = []
     for stage in stages:
         for maker in (makers[name] for name in stage.upstream if name in makers):
             if maker.needs.pool != stage.needs.pool:
                 problems.append(
-                    f"dvc.yaml: {_pool(maker)}, but {_pool(stage)}: {stage.name} reads what {maker.name} says of its "
-                    "machine (always_changed, cache: false), so both run on the same; give both the same pool"
+                    f"dvc.yaml: {_pool(maker)}, but {_pool(stage)}: {stage.name} reads the description of a machine "
+                    f"that {maker.name} makes (always_changed, cache: false), so both "
+                    "must run there; give both the same pool"
                 )
     return problems
 
@@ -131,7 +132,7 @@ def lock_order(stages: Sequence[PlannedStage], locks: Mapping[str, Sequence[str]
 
 
 def only_models(plan: Plan, models: Collection[str]) -> Plan:
-    """Leave out what belongs to other models, and what would need a stage of theirs that is not up to date.
+    """Leave out stages of other models, and stages that need one of those before it is up to date.
 
     Raises:
         InputError: a model that no stage belongs to.

@@ -1,11 +1,11 @@
-"""Stages on other machines.
+"""Runs stages on other machines: a build asks a pool, and a worker of the pool runs the stage.
 
-rules.py      what must hold before stages go there: pure
-leases.py     how two machines notice that the other is gone: pure
-remote_stage.py what DVC does for such a stage, on both sides
-objects.py    its inputs and outputs, by the DVC remote or as files
-job.py        what a worker does with a job
-clone.py      the worker's own clone
-run_process.py  the process that a worker starts for each run
-git.py        the few things asked of Git
+rules.py         checks what must hold before a stage goes to another machine
+leases.py        lets two machines notice that the other is gone
+remote_stage.py  does DVC's part for such a stage, on both sides
+transfer.py      moves its inputs and outputs, through the DVC remote or as contents of files
+remote_build.py  builds one stage on a worker
+clone.py         keeps the worker's own clone
+run_process.py   runs in the process that a worker starts for each stage
+git.py           asks Git
 """

@@ -1,12 +1,11 @@
-"""A worker's own clone: clean, at one commit, never a user's checkout."""
+"""Keeps a worker's own clone, clean and at one commit. It never touches a user's checkout."""
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import files
 from pipeline.errors import InputError
 from pipeline.orchestration.pools import git
 
@@ -21,25 +20,18 @@ def hold(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another worker has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise InputError(
-                f"{folder} belongs to a worker that runs (PID {lock.read().strip()}): name another with --folder"
-            ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+
+    def refuse(who: str) -> None:
+        raise InputError(f"{folder} belongs to a worker that runs ({who}): name another with --folder")
+
+    with files.hold(folder / "lock", refuse):
         yield
 
 
 def prepare(folder: Path, repository: str, commit: str, path: str, locks: Mapping[str, str]) -> Path:
     """Bring the clone in `folder` to a commit with a given state of its lock files; returns its folder of dvc.yaml.
 
-    What Git ignores stays: DVC's cache, and outputs that DVC itself will replace.
+    Files that Git ignores stay: DVC's cache, and outputs that DVC itself will replace.
 
     Args:
         folder: the worker's own.

@@ -1,4 +1,4 @@
-"""The few things that a build on several machines asks Git."""
+"""Asks Git what a build on several machines needs to know."""
 
 import subprocess
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""How a build and a worker notice that the other is gone: a counter that has to move.
+"""Lets a build and a worker notice that the other is gone: a counter has to move.
 
 Both write a counter into the labels of the stage's flow run and read the other's. Only changes count, so the clocks of
 the machines need not agree, and an update that gets lost costs one beat.
@@ -19,7 +19,7 @@ class Lease:
     """When the other side last moved.
 
     Attributes:
-        seconds: without a change after which it counts as gone.
+        seconds: the other counts as gone after this long without a change.
     """
 
     seconds: float = LEASE_SECONDS
@@ -27,11 +27,11 @@ class Lease:
     _since: float = field(default_factory=time.monotonic)
 
     def see(self, value: object, now: float | None = None) -> None:
-        """The other's counter as it is now; None: it cannot be read."""
+        """Note the other's counter as it is now, or None where it cannot be read."""
         if value is not None and value != self._seen:
             self._seen = value
             self._since = time.monotonic() if now is None else now
 
     def expired(self, now: float | None = None) -> bool:
-        """Nothing has moved for too long."""
+        """Whether the counter has not moved for too long."""
         return (time.monotonic() if now is None else now) - self._since > self.seconds

@@ -1,4 +1,4 @@
-"""What DVC does for a stage that runs on another machine, on both sides; runs in `pipeline.orchestration.run.worker`.
+"""Does DVC's part for a stage that runs on another machine, on both sides; runs in a job.
 
 The build's side replaces the one step of DVC that starts a shell. Everything around it stays DVC's own: looking in the
 run-cache, locks on paths, removing outputs, hashing, committing, dvc.lock. So a stage from elsewhere leaves the same
@@ -8,28 +8,28 @@ bytes as one from here.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dvc.stage.run
-from dvc.dependency import ParamsDependency
-from dvc.exceptions import DvcException
-from dvc.stage.loader import StageLoader
-from dvc.utils.serialize import dumps_yaml
-
 from pipeline.errors import ExitCode, InputError
-from pipeline.orchestration.plan.schedule import Outcome
+from pipeline.orchestration.dvc_inside import commands, graph, lock_file
+from pipeline.orchestration.plan.schedule import StageOutcome
 from pipeline.orchestration.pools import git
-from pipeline.orchestration.pools.objects import inputs, pull, push, push_run_cache, read_files, relative, write_files
+from pipeline.orchestration.pools.transfer import (
+    Carrier,
+    inputs,
+    place,
+    read_files,
+    relative,
+    write_files,
+)
 
-# What is not in the cache travels with the job and with the answer, through Prefect's database.
+# Files outside the cache travel with the request and with the answer, through Prefect's database.
 INPUT_BYTES = 128 * 1024
 OUTPUT_BYTES = 1024 * 1024
 _WORKERS = "pool-workers.json"
-
-Say = Callable[[Mapping[str, Any]], None]
 
 
 class EndedElsewhere(Exception):  # noqa: N818  # a cancelled stage is no error
@@ -41,9 +41,9 @@ class EndedElsewhere(Exception):  # noqa: N818  # a cancelled stage is no error
 
 
 def survey(repo: Any) -> list[str]:
-    """Changed files that a worker would not see; lock files and outputs it gets from here."""
+    """Changed files that a worker would not see. It gets lock files and outputs from this build."""
     apart = [relative(repo, out.fs_path) for out in repo.index.outs]
-    locks = {_lock(stage) for stage in repo.index.stages}
+    locks = {graph.lock_path(stage) for stage in repo.index.stages}
     apart += [relative(repo, path) for path in locks if path is not None]
     # DVC itself adds outputs to these.
     return [name for name in git.changed(Path(repo.root_dir), apart) if Path(name).name != ".gitignore"]
@@ -65,41 +65,37 @@ def in_pool(pool: Mapping[str, Any] | None, force: bool, state: Path) -> Iterato
         yield
         return
 
-    def run_there(stage: Any, dry: bool = False, run_env: Mapping[str, str] | None = None) -> None:
-        _run_there(stage, pool, force, state / _WORKERS)
-
-    run_here, dvc.stage.run.cmd_run = dvc.stage.run.cmd_run, run_there
-    try:
+    with commands.commands_run_by(lambda stage: _run_there(stage, pool, force, state / _WORKERS)):
         yield
-    finally:
-        dvc.stage.run.cmd_run = run_here
 
 
 def _run_there(stage: Any, pool: Mapping[str, Any], force: bool, memory: Path) -> None:
     repo = stage.repo
     stage.save_deps()
-    fresh = _collect(repo, stage.addressing)
+    fresh = graph.find_stage(repo, stage.addressing)
     makers = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
     try:
         job = _job(repo, fresh, force, pool)
         job["worker"] = _same_machine(repo, fresh, makers)
-        _push_inputs(repo, fresh)
+        carrier = Carrier(repo)
+        for out, part in inputs(repo, fresh):
+            carrier.send(out, part)
         print(f"inputs are in the DVC remote; asking pool {pool['name']} for commit {job['commit'][:10]}", flush=True)
     except InputError as error:
         raise EndedElsewhere(_failed(str(error), ExitCode.BAD_INPUT)) from error
-    except DvcException as error:
-        message = f"its inputs could not be pushed for pool {pool['name']}: {error}; a worker pulls them from the "
-        raise EndedElsewhere(_failed(f"{message}DVC remote of .dvc/config", ExitCode.BAD_INPUT)) from error
     answer = _ask({"pool": pool["name"], "api": pool["api"], "job": job})
-    if answer["outcome"] not in (Outcome.BUILT, Outcome.RESTORED, Outcome.CACHED):
+    if answer["outcome"] not in (StageOutcome.BUILT, StageOutcome.RESTORED, StageOutcome.CACHED):
         raise EndedElsewhere(answer)
     _check_inputs(stage, fresh, answer)
-    _place_outputs(repo, fresh, answer)
+    try:
+        _place_outputs(repo, carrier, fresh, answer)
+    except InputError as error:
+        raise EndedElsewhere(_failed(str(error), ExitCode.BROKEN)) from error
     memory.write_text(json.dumps({**makers, stage.addressing: answer["worker"]}), encoding="utf-8")
 
 
 def _failed(message: str, code: int) -> dict[str, Any]:
-    return {"outcome": Outcome.FAILED, "message": message, "exit_code": code}
+    return {"outcome": StageOutcome.FAILED, "message": message, "exit_code": code}
 
 
 def _job(repo: Any, stage: Any, force: bool, pool: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +107,7 @@ def _job(repo: Any, stage: Any, force: bool, pool: Mapping[str, Any]) -> dict[st
     made = [out.fs_path for out, _ in sources]
     for dep in stage.deps:
         known = any(dep.fs.overlaps(dep.fs_path, path) for path in made)
-        if not known and not isinstance(dep, ParamsDependency) and not git.is_tracked(root, dep.fs_path):
+        if not known and not graph.is_parameters(dep) and not git.is_tracked(root, dep.fs_path):
             raise InputError(
                 f"{stage.addressing} reads {dep.def_path}, which is neither in Git nor an output: no worker has it"
             )
@@ -128,13 +124,13 @@ def _job(repo: Any, stage: Any, force: bool, pool: Mapping[str, Any]) -> dict[st
 
 def _same_machine(repo: Any, stage: Any, makers: Mapping[str, str]) -> str | None:
     """The worker that made what this stage reads about its machine."""
-    upstream = repo.index.graph.successors(stage)
+    upstream = graph.upstream_of(repo, stage)
     found = [makers.get(other.addressing) for other in upstream if describes_its_machine(other)]
     return next(iter(filter(None, found)), None)
 
 
 def describes_its_machine(stage: Any) -> bool:
-    """It is made anew by every build and kept out of the cache."""
+    """Whether every build makes it anew and the cache does not keep it."""
     return bool(stage.always_changed) and any(not out.use_cache for out in stage.outs)
 
 
@@ -152,14 +148,9 @@ def _ask(request: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _push_inputs(repo: Any, stage: Any) -> None:
-    for out, part in inputs(repo, stage):
-        push(repo, out, part)
-
-
 def _check_inputs(stage: Any, fresh: Any, answer: Mapping[str, Any]) -> None:
     """The worker must have read what is here; an untracked file in a folder of sources would make a difference."""
-    StageLoader.fill_from_lock(fresh, answer["entry"])
+    graph.take_entry(fresh, answer["entry"])
     there = {dep.def_path: dep.hash_info for dep in fresh.deps}
     differ = [dep.def_path for dep in stage.deps if there[dep.def_path] != dep.hash_info]
     if differ:
@@ -167,60 +158,54 @@ def _check_inputs(stage: Any, fresh: Any, answer: Mapping[str, Any]) -> None:
         raise EndedElsewhere(_failed(message, ExitCode.BAD_INPUT))
 
 
-def _place_outputs(repo: Any, stage: Any, answer: Mapping[str, Any]) -> None:
+def _place_outputs(repo: Any, carrier: Carrier, stage: Any, answer: Mapping[str, Any]) -> None:
     for out in stage.outs:
         if out.use_cache:
-            pull(repo, out)
-    # A worker may write its outputs and nothing else.
+            carrier.bring(out)
+            place(out)
+    # A worker may write the outputs of its stage and nothing else.
     own = {relative(repo, out.fs_path) for out in stage.outs if not out.use_cache}
     write_files(Path(repo.root_dir), {name: file for name, file in answer["files"].items() if name in own})
 
 
 def take_inputs(repo: Any, name: str, files: Mapping[str, Any]) -> None:
-    """On the worker: put what a stage reads in its place, from the DVC remote and from the job.
+    """Put what a stage reads in its place on the worker, from the DVC remote and from the request.
 
     Raises:
-        DvcException: the remote lacks something.
+        InputError: the remote lacks something.
     """
-    for out, part in inputs(repo, _collect(repo, name)):
+    carrier = Carrier(repo)
+    for out, part in inputs(repo, graph.find_stage(repo, name)):
         if out.use_cache:
-            pull(repo, out, part)
+            carrier.bring(out, part)
+            place(out, part)
     write_files(Path(repo.root_dir), files)
 
 
 def publish(repo: Any, name: str) -> dict[str, Any]:
-    """On the worker: push what a stage made with its entry of the run-cache; returns what else the build needs.
+    """Push what a stage made on the worker, with its run-cache entry; returns what else the build needs.
 
     Raises:
-        DvcException: the remote did not take it.
-        InputError: an output outside the cache is too large.
+        InputError: the remote did not take it, or an output outside the cache is too large.
     """
-    stage = _collect(repo, name)
+    stage = graph.find_stage(repo, name)
+    carrier = Carrier(repo)
     for out in stage.outs:
         if out.use_cache:
-            push(repo, out)
-    push_run_cache(repo, stage)
-    entry = stage.dvcfile.lockfile_contents["stages"][stage.name]
+            carrier.send(out)
+    carrier.send_entry(stage)
+    entry = graph.recorded_entry(stage)
     outside = [out for out in stage.outs if not out.use_cache]
     return {"entry": json.loads(json.dumps(entry)), "files": read_files(outside, OUTPUT_BYTES)}
 
 
-def _collect(repo: Any, name: str) -> Any:
-    return next(iter(repo.stage.collect(name)))
-
-
 def _locks(repo: Any, stages: list[Any]) -> dict[str, str]:
-    """Of each dvc.lock the entries of these stages; the whole would not fit into Prefect's parameters."""
+    """The entries of these stages by dvc.lock; a whole dvc.lock would not fit into Prefect's parameters."""
     found: dict[str, dict[str, Any]] = {}
     for stage in stages:
-        path = _lock(stage)
+        path = graph.lock_path(stage)
         if path is not None:
             cut = found.setdefault(relative(repo, path), {})
-            recorded = (stage.dvcfile.lockfile_contents or {}).get("stages", {})
-            if stage.name in recorded:
-                cut[stage.name] = recorded[stage.name]
-    return {path: dumps_yaml({"schema": "2.0", "stages": cut}) if cut else "" for path, cut in found.items()}
-
-
-def _lock(stage: Any) -> str | None:
-    return str(Path(stage.path).with_suffix(".lock")) if hasattr(stage, "cmd_changed") else None
+            if (entry := graph.recorded_entry(stage)) is not None:
+                cut[stage.name] = entry
+    return {path: lock_file.lock_text(cut) for path, cut in found.items()}

@@ -1,9 +1,9 @@
-"""What a worker of a pool starts for each of its runs: Prefect's engine, which must not outlive the worker.
+"""The process that a worker of a pool starts for each run: Prefect's engine, which must not outlive the worker.
 
     python -m pipeline.orchestration.pools.run_process
 
-Importing Prefect takes seconds, and nothing of ours runs in them. So the kernel ends this process with its worker,
-until the run itself watches it and can still say how it ended.
+Importing Prefect takes seconds, in which none of our code runs. So the kernel ends this process with its worker, until
+the run itself watches the worker and can still say how it ended.
 """
 
 import json

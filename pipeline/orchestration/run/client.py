@@ -1,4 +1,4 @@
-"""The build's end of server and supervisors."""
+"""Talks to a build's server, and through it to the supervisors that the server forks."""
 
 import json
 import socket
@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from pipeline.errors import StageError
 
+# Takes one line for a person.
+Tell = Callable[[str], None]
 ENOUGH_SECONDS = 5
 
 
@@ -22,10 +24,10 @@ class JobResult:
     """How a job ended.
 
     Attributes:
-        answer: what the worker answered, or None if it did not come to that.
-        error: the worker's error, with its `exit_code`.
-        exit_code: of the worker's process; negative for a signal; None if its supervisor was killed.
-        stopped: "cancelled", "time limit", or None.
+        answer: what the job answered; None where it gave no answer.
+        error: the job's error, with its `exit_code`; None where it had none.
+        exit_code: of the child; negative for a signal; None if its supervisor was killed.
+        stopped: why the supervisor ended the child, "cancelled" or "time limit"; None if it ended by itself.
     """
 
     answer: dict[str, Any] | None
@@ -57,7 +59,7 @@ class BuildServer:
         """Have a job done and wait for its end.
 
         Args:
-            job: what `pipeline.orchestration.run.worker.answer` takes.
+            job: what `pipeline.orchestration.run.dvc_job.do` takes.
             listen: gets every message on the way: {"log": LINE}, {"why": [REASON…]}.
 
         Raises:
@@ -82,7 +84,7 @@ class BuildServer:
                 ours.close()
 
     def cancel(self) -> None:
-        """End all jobs, those too whose `run` has yet to come; it returns soon."""
+        """End all jobs and refuse those that come later; returns at once."""
         with self._lock:
             self._cancelled = True
             for job in self._jobs:

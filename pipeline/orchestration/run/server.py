@@ -5,55 +5,27 @@
 Starting `dvc` costs 1.2 to 1.9 s of CPU, nearly all of it imports; a fork costs milliseconds. This process has one
 thread and opens no repository, so that what it forks begins clean. A build hands over one end of a socket pair for
 each job on the first descriptor; the others, such as the lock on the workspace, are kept open by the supervisors and
-so until the last process of a build is gone, even where the build itself was killed.
+so until the last process of a build is gone, even if the build itself was killed.
 """
 
 import gc
-import importlib
 import os
 import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
+from importlib import import_module
 
 from pipeline import stage
 from pipeline.orchestration.run.supervise import supervise
-
-# What DVC imports only once it works. Whatever of it is missing in another version is imported later.
-_LATER = (
-    "dvc.repo.index",
-    "dvc.repo.graph",
-    "dvc.repo.trie",
-    "dvc.repo.scm_context",
-    "dvc.stage.cache",
-    "dvc.stage.loader",
-    "dvc.stage.serialize",
-    "dvc.dependency.param",
-    "dvc.parsing.interpolate",
-    "dvc.utils.strictyaml",
-    "dvc.schema",
-    "dvc.cachemgr",
-    "dvc.data_cloud",
-    "dvc.ignore",
-    "dvc_data.hashfile.checkout",
-    "dvc_data.hashfile.transfer",
-    "dvc_data.index",
-    "dvc_data.hashfile.state",
-    "networkx",
-    "ruamel.yaml",
-    "scmrepo.git",
-)
 
 
 def main(descriptors: list[int]) -> None:
     """Fork a supervisor for every connection that arrives, until the build closes its end or is gone."""
     stage.set_defaults()
-    worker = importlib.import_module("pipeline.orchestration.run.worker")
-    for name in _LATER:
-        with suppress(ImportError):
-            importlib.import_module(name)
-    importlib.import_module("pipeline.orchestration.sharing.storage").preload()
+    dvc_job = import_module("pipeline.orchestration.run.dvc_job")
+    import_module("pipeline.orchestration.dvc_inside.repository").preload()
+    import_module("pipeline.orchestration.sharing.storage").preload()
     gc.freeze()
     # Supervisors that end need no waiting for; they themselves take the default back.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -64,7 +36,7 @@ def main(descriptors: list[int]) -> None:
                 return
             assert threading.active_count() == 1
             if os.fork() == 0:
-                _be_supervisor(received[0], worker.answer, descriptors)
+                _be_supervisor(received[0], dvc_job.do, descriptors)
             os.close(received[0])
 
 

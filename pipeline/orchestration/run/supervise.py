@@ -1,8 +1,8 @@
-"""The supervisor of one job: a process that runs a worker in a session of its own and leaves nothing behind.
+"""The supervisor of one job: a process that runs it in a child with a session of its own, and leaves nothing behind.
 
-It hands on what worker and stage print, watches the build, and ends every process below it when the build goes away in
-whatever way, when the worker ends in whatever way, or when the time limit is over. A supervisor that is itself killed
-takes its worker with it: `processes.end_with_parent`.
+It hands on what the child and the stage print, and it watches the build. It ends every process below it when the build
+goes away, when the child ends, or when the time limit is over. If the supervisor itself is killed, the kernel ends its
+child: `processes.end_with_parent`.
 """
 
 import json
@@ -25,7 +25,7 @@ Work = Callable[[Mapping[str, Any], Callable[[Mapping[str, Any]], None]], None]
 
 
 def supervise(connection: socket.socket, work: Work, close: tuple[int, ...] = ()) -> None:
-    """Read a job from `connection`, have `work` done in a child, and write what happens as JSON lines.
+    """Read a job from `connection`, do it in a child, and write what happens as JSON lines.
 
     {"log": LINE}, whatever `work` says, and at the end {"done": EXIT_CODE, "stopped": WHY}, where the code is negative
     for a signal and WHY is null, "cancelled" or "time limit".
@@ -65,11 +65,11 @@ class _Supervisor:
         """Do the job and report it."""
         processes.adopt_orphans()
         woken = self._wake_on_child()
-        output, worker_output = os.pipe()
-        report, worker_report = os.pipe()
-        self._worker = self._fork(work, worker_output, worker_report, (*close, output, report))
-        os.close(worker_output)
-        os.close(worker_report)
+        output, child_output = os.pipe()
+        report, child_report = os.pipe()
+        self._child = self._fork(work, child_output, child_report, (*close, output, report))
+        os.close(child_output)
+        os.close(child_report)
         for source, act in (
             (woken, self._child_ended),
             (output, self._forward_output),
@@ -138,13 +138,13 @@ class _Supervisor:
 
     def _let_end(self) -> None:
         """End the stage's processes and let DVC give its locks back; `sweep` kills what is left."""
-        processes.terminate_below(self._worker)
+        processes.terminate_below(self._child)
         deadline = time.monotonic() + GRACE_SECONDS
         while self._exit_code is None and time.monotonic() < deadline:
             self._step(deadline - time.monotonic())
 
     def _let_rest_end(self) -> None:
-        """The worker was killed; what it had started may end by itself: who asked a pool has a run to cancel there."""
+        """The child was killed. Let what it had started end by itself: one that asked a pool cancels its run there."""
         deadline = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < deadline and processes.terminate_below(os.getpid()):
             self._step(_PAUSE_SECONDS)
@@ -156,11 +156,11 @@ class _Supervisor:
 
     def _child_ended(self, source: int) -> bool:
         os.read(source, _CHUNK_BYTES)
-        self._exit_code = processes.reap().get(self._worker, self._exit_code)
+        self._exit_code = processes.reap().get(self._child, self._exit_code)
         return True
 
     def _build_spoke(self, _: int) -> bool:
-        # The build sends nothing after its job: this is the end of it, or of the wish to go on.
+        # The build sends nothing after its job, so this says that it was cancelled or has ended.
         self._stopped = self._stopped or "cancelled"
         return False
 
@@ -171,7 +171,7 @@ class _Supervisor:
             lines.append(self._rest)
             self._rest = b""
         for line in lines:
-            # Of a progress bar the last state stays.
+            # Only the last state of a progress bar is kept.
             text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", errors="replace")
             self._send({"log": text})
         return bool(chunk)

@@ -1,17 +1,16 @@
-"""The shared cache in a build: looked at once, beside everything else, and left alone after the first trouble.
+"""The shared cache in a build. The build looks once, beside everything else, and after the first trouble no more.
 
 A build must never fail or take long because of it. So nobody waits for it longer than `ENOUGH_SECONDS`, and a cache
 that is missing, out of reach or refuses us costs one line.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pipeline.errors import StageError
-from pipeline.orchestration.run.client import BuildServer
+from pipeline.orchestration.run.client import BuildServer, Tell
 
 ENOUGH_SECONDS = 10
-Tell = Callable[[str], None]
 
 
 class SharedCache:
@@ -25,7 +24,7 @@ class SharedCache:
         self._lock = threading.Lock()
 
     def look(self) -> None:
-        """Begin to find out whether it can be used."""
+        """Begin to find out, in a thread, whether it can be used."""
         self._usable = True
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -38,7 +37,7 @@ class SharedCache:
         return self._usable
 
     def give_up(self, why: str) -> None:
-        """Use it no more in this build."""
+        """Stop using it in this build."""
         with self._lock:
             before, self._usable = self._usable, False
         if before:

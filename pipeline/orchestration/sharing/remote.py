@@ -1,7 +1,7 @@
-"""A DVC remote as the shared cache of builds: what it holds, objects with their hash checked, entries of the run-cache.
+"""A DVC remote as the shared cache of builds: transfers objects with their hash checked, and run-cache entries.
 
 DVC's own functions for this hold its lock while they transfer, take the remote's word for what lies in a folder, and
-pull the whole run-cache. These ask for what one stage needs, one request an object.
+pull the whole run-cache. The functions here ask for what one stage needs, with one request an object.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvc.cachemgr import CacheManager
-from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
-from dvc.stage.cache import _get_cache_hash
-from dvc.utils.serialize import parse_yaml
-from dvc_data.hashfile.db import get_odb
-
+from pipeline.orchestration.dvc_inside.object_store import open_store
+from pipeline.orchestration.dvc_inside.run_cache import read_entry
 from pipeline.orchestration.sharing.storage import RemoteError, describe, open_storage, show_bytes, trouble
 
-HASH = "md5"
 RUNS = "runs"
 
 
@@ -50,7 +45,7 @@ class Remote:
         self.name = name
         self.where = _short(root) if fs.protocol == "local" else fs.unstrip_protocol(root)
         self._fs, self._root = fs, root
-        self._odb = get_odb(fs, fs.join(root, CacheManager.FILES_DIR, HASH), hash_name=HASH, **settings)
+        self._odb = open_store(fs, root, settings)
         self._cache = repo.cache.local
 
     def is_empty(self) -> bool:
@@ -156,7 +151,7 @@ class Remote:
             if entry is not None:
                 yield self._fs.name(path), entry
 
-    def put_entry(self, key: str, name: str, path: str) -> bool:
+    def put_entry(self, key: str, name: str, path: Path) -> bool:
         """Send the entry of the run-cache at `path`; False if it is there.
 
         Raises:
@@ -166,7 +161,7 @@ class Remote:
         with trouble(self.where):
             if self._fs.exists(there):
                 return False
-            self._fs.put_file(path, there)
+            self._fs.put_file(str(path), there)
         return True
 
 
@@ -183,18 +178,3 @@ def default_remote(repo: Any) -> Remote | None:
     """
     name = repo.config["core"].get("remote")
     return Remote(repo, name) if name else None
-
-
-def read_entry(key: str, name: str, text: bytes) -> dict[str, Any] | None:
-    """An entry of the run-cache; None where it is damaged or answers another question.
-
-    Its name is the hash of all of it, `key` that of command, dependencies, parameters and paths of outputs.
-    """
-    try:
-        entry: dict[str, Any] = COMPILED_LOCK_FILE_STAGE_SCHEMA(parse_yaml(text.decode("utf-8"), name))
-        question = {**entry, "outs": [dict(out) for out in entry.get("outs", [])]}
-        genuine = _get_cache_hash(entry) == name and _get_cache_hash(question, key=True) == key
-    except Exception:
-        # Whatever is wrong with it, it is no entry.
-        return None
-    return entry if genuine else None

@@ -1,28 +1,23 @@
-"""What a stage has to do with the shared cache: what restores it, and what of it is sent.
+"""Finds what restores a stage in the shared cache, and sends what a stage left there; runs in a job.
 
-Runs in a worker. Asking which objects restore a stage takes DVC's lock for a moment; transferring them does not hold
-it, so that gigabytes of one stage do not stop the others. What was brought lies in the cache of this clone, where DVC
-finds it as if it had been built here.
+Asking which objects restore a stage takes DVC's lock for a moment. Transferring them does not hold it, so gigabytes of
+one stage do not stop the others. What was brought lies in the cache of this clone, where DVC finds it as if it had
+been built here.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from dvc.stage.cache import _can_hash, _get_cache_hash, _get_stage_hash
-from dvc.stage.serialize import to_single_stage_lockfile
-from dvc.utils.serialize import dump_yaml
-from dvc_data.hashfile.hash_info import HashInfo
-from dvc_data.hashfile.tree import Tree
-
-from pipeline.orchestration.run.repository import locked, open_repo
-from pipeline.orchestration.sharing.remote import HASH, AbsentError, Remote, Traffic, default_remote, read_entry
+from pipeline.orchestration.dvc_inside import graph, run_cache
+from pipeline.orchestration.dvc_inside.object_store import HASH, files_of_folder
+from pipeline.orchestration.dvc_inside.repository import locked, open_repo
+from pipeline.orchestration.dvc_inside.run_cache import Entry
+from pipeline.orchestration.sharing.remote import AbsentError, Remote, Traffic, default_remote
 from pipeline.orchestration.sharing.storage import RemoteError, describe, show_bytes
 
+# Sends one message of a job to the build.
 Say = Callable[[Mapping[str, Any]], None]
-Entry = Mapping[str, Any]
 FROM_HERE = "from the cache of this clone"
 
 
@@ -42,7 +37,7 @@ class Question:
 
 
 def look(_: Mapping[str, Any], __: Say) -> dict[str, Any]:
-    """Whether there is a shared cache that answers; what it answers is of no interest yet."""
+    """Find out whether there is a shared cache and whether it answers."""
     with open_repo() as repo:
         try:
             remote = default_remote(repo)
@@ -56,7 +51,7 @@ def look(_: Mapping[str, Any], __: Say) -> dict[str, Any]:
 def fetch(repo: Any, question: Question, say: Say) -> str | None:
     """Fetch what restores a stage; returns where it came from, in words, None if the stage has to be built.
 
-    Whatever goes wrong here is said and no error: the stage can be built.
+    Trouble is said and raises nothing, because the stage can still be built.
     """
     try:
         remote = default_remote(repo)
@@ -70,23 +65,20 @@ def fetch(repo: Any, question: Question, say: Say) -> str | None:
 
 
 def ask(repo: Any, stage: Any) -> Question | None:
-    """What would restore a stage that has to run; None where nothing could. Call it with the repository locked."""
+    """Say what would restore a stage that has to run; None where nothing could. Call it with the repository locked."""
     if not stage.cmd or stage.frozen:
-        # Data that somebody added: it is there or it is not.
+        # Somebody added this data with `dvc add`, so there is nothing that could build it.
         return Question(recorded=_outputs(stage.outs)) if all(out.hash_info for out in stage.outs) else None
     if stage.always_changed or stage.is_callback or not all(dep.exists for dep in stage.deps):
         return None
     # As dvc.stage.cache.StageCache.restore decides between the two.
     if not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs):
-        return Question(recorded=to_single_stage_lockfile(stage))
+        return Question(recorded=graph.current_entry(stage))
     stage.save_deps()
-    if not _can_hash(stage):
+    if not run_cache.is_kept(stage):
         return None
-    key = _get_stage_hash(stage)
-    folder = Path(repo.stage_cache._get_cache_dir(key))
-    texts = {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
-    entries = {name: read_entry(key, name, text) for name, text in texts.items()}
-    return Question(key=key, known={name: entry for name, entry in entries.items() if entry})
+    key = run_cache.key_of(stage)
+    return Question(key=key, known=run_cache.known_entries(repo, key))
 
 
 def bring(repo: Any, question: Question, remote: Remote, say: Say) -> Traffic | None:
@@ -100,7 +92,7 @@ def bring(repo: Any, question: Question, remote: Remote, say: Say) -> Traffic | 
     assert question.key is not None
     for name, entry in question.known.items():
         if _is_here(repo, entry, remote):
-            _make_newest(repo, question.key, name, entry)
+            run_cache.make_newest(repo, question.key, name, entry)
             return Traffic()
     tried = set()
     for name, entry in _all_entries(question, remote):
@@ -108,7 +100,7 @@ def bring(repo: Any, question: Question, remote: Remote, say: Say) -> Traffic | 
             tried.add(name)
             came = _bring(repo, entry, remote, say)
             if came is not None:
-                _make_newest(repo, question.key, name, entry)
+                run_cache.make_newest(repo, question.key, name, entry)
                 return came
     return None
 
@@ -157,18 +149,8 @@ def _with_contents(repo: Any, tops: Mapping[str, str]) -> dict[str, str]:
     found = dict(tops)
     for oid, path in tops.items():
         if oid.endswith(".dir"):
-            tree = Tree.load(repo.cache.local, HashInfo(HASH, oid))
-            found.update({item.value: f"{path}/{'/'.join(key)}" for key, _, item in tree})
+            found.update({file: f"{path}/{'/'.join(parts)}" for file, parts in files_of_folder(repo, oid)})
     return found
-
-
-def _make_newest(repo: Any, key: str, name: str, entry: Entry) -> None:
-    """DVC takes the entry of a key that was written last."""
-    path = Path(repo.stage_cache._get_cache_path(key, name))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{name}")
-    dump_yaml(str(temporary), dict(entry))
-    temporary.replace(path)
 
 
 def push(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -181,14 +163,27 @@ def push(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
             with locked(repo):
                 sendings = [_sending(repo, stage) for name in job["stages"] for stage in repo.stage.collect(name)]
             came = remote.put(sorted({oid for sending in sendings for oid in sending.oids}))
-            entries = sum(
-                remote.put_entry(sending.key, sending.name, repo.stage_cache._get_cache_path(sending.key, sending.name))
-                for sending in sendings
-                if sending.key is not None and sending.name is not None
-            )
+            entries = sum(_put_entry(repo, remote, sending) for sending in sendings)
         except RemoteError as trouble:
             return {"trouble": str(trouble)}
     return {"where": remote.where, "traffic": str(came), "files": came.files, "entries": entries}
+
+
+def put_entry_of(repo: Any, stage: Any, remote: Remote) -> None:
+    """Send the run-cache entry of a stage whose outputs the remote has; call it with the repository locked.
+
+    A stage whose results are not shared has no entry: one that always runs, or has outputs outside the cache.
+
+    Raises:
+        RemoteError: it did not arrive.
+    """
+    _put_entry(repo, remote, _sending(repo, stage))
+
+
+def _put_entry(repo: Any, remote: Remote, sending: "_Sending") -> bool:
+    if sending.key is None or sending.name is None:
+        return False
+    return remote.put_entry(sending.key, sending.name, run_cache.path_of(repo, sending.key, sending.name))
 
 
 @dataclass(frozen=True)
@@ -203,17 +198,15 @@ def _sending(repo: Any, stage: Any) -> _Sending:
     tops = _objects(_outputs(cached))
     cache = repo.cache.local
     if tops is None or set(tops) - set(cache.oids_exist(list(tops))):
-        # What was never needed here came from there, or is lost: nothing to send.
+        # An output that this clone lacks was never needed here, or is lost. There is nothing to send.
         return _Sending(frozenset())
     oids = _with_contents(repo, tops)
     here = set(cache.oids_exist(list(oids)))
     complete = len(here) == len(oids) and len(cached) == len(stage.outs) and stage.cmd and not stage.changed_stage()
-    if not complete or not _can_hash(stage):
+    if not complete or not run_cache.is_kept(stage):
         return _Sending(frozenset(here))
     # One that `dvc commit` or `dvc pull` recorded has no entry yet.
-    repo.stage_cache.save(stage)
-    name = _get_cache_hash(to_single_stage_lockfile(stage))
-    return _Sending(frozenset(here), _get_stage_hash(stage), name)
+    return _Sending(frozenset(here), *run_cache.keep(repo, stage))
 
 
 def _outputs(outs: Sequence[Any]) -> Entry:

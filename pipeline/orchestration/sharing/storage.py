@@ -1,4 +1,4 @@
-"""The storage behind a DVC remote: opened so that it cannot hold a build up for long, its errors in one line."""
+"""Opens the storage behind a DVC remote so that it cannot hold a build up for long; says its errors in one line."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,8 +6,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from dvc.config import Config
-from dvc.fs import get_cloud_fs
+from pipeline.orchestration.dvc_inside.object_store import default_remote_address, file_system
 
 # A cache that is out of reach must not hold a build up; a remote's own `connect_timeout` and `read_timeout` win.
 _TIMEOUTS_S = {"connect_timeout": 4, "read_timeout": 15}
@@ -20,11 +19,9 @@ class RemoteError(Exception):
 
 
 def preload() -> None:
-    """Import what the default remote needs before workers are forked: S3 takes most of a second."""
+    """Import what the default remote needs before jobs are forked; S3 takes most of a second."""
     with suppress(Exception):
-        config = Config.from_cwd(validate=False)
-        url = config["remote"][config["core"]["remote"]]["url"]
-        for name in _S3_MODULES if url.startswith("s3://") else ():
+        for name in _S3_MODULES if default_remote_address().startswith("s3://") else ():
             import_module(name)
 
 
@@ -35,7 +32,7 @@ def open_storage(config: Mapping[str, Any], name: str) -> tuple[Any, str, dict[s
         RemoteError: the settings cannot be used.
     """
     with trouble(f"remote '{name}'"):
-        kind, settings, root = get_cloud_fs(config, name=name)
+        kind, settings, root = file_system(config, name)
         if kind.protocol != "s3":
             return kind(**settings), root, settings
         fs = kind(**{**_TIMEOUTS_S, **settings})
@@ -44,12 +41,12 @@ def open_storage(config: Mapping[str, Any], name: str) -> tuple[Any, str, dict[s
 
 
 def show_bytes(count: int) -> str:
-    """A size as a person reads it."""
+    """Write a number of bytes as a person reads it."""
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def describe(error: BaseException) -> str:
-    """An error of a storage library in one line."""
+    """Say an error of a storage library in one line."""
     if isinstance(error, PermissionError):
         return f"it refuses us: {error.strerror or error}"
     text = " ".join(str(error).split())
@@ -58,7 +55,7 @@ def describe(error: BaseException) -> str:
 
 @contextmanager
 def trouble(where: str) -> Iterator[None]:
-    """Whatever goes wrong with the storage at `where` becomes a RemoteError."""
+    """Turn every error of the storage at `where` into a RemoteError."""
     try:
         yield
     except RemoteError:

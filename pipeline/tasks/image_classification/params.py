@@ -126,20 +126,18 @@ class DistillParams(TrainingParams):
 
 
 class PruneParams(Block):
-    """Structured channel pruning to a target, then recovery; exactly one of the two ratios is a number."""
+    """Structured channel pruning below ceilings of what the student may cost, then recovery."""
 
-    macs_ratio: Share | Literal["none"]
+    max_params: PositiveInt | Literal["none"]
+    max_macs: PositiveInt | Literal["none"]
     latency_ratio: Share | Literal["none"]
     epochs: NonNegativeFloat
     learning_rate: PositiveFloat
 
     @model_validator(mode="after")
-    def _one_target(self) -> "PruneParams":
-        if (self.macs_ratio == "none") == (self.latency_ratio == "none"):
-            raise ValueError(
-                f"macs_ratio is {self.macs_ratio} and latency_ratio {self.latency_ratio}; exactly one is a number, "
-                "the other `none`"
-            )
+    def _a_target(self) -> "PruneParams":
+        if self.max_params == self.max_macs == self.latency_ratio == "none":
+            raise ValueError("max_params, max_macs and latency_ratio are all `none`: at least one is a number")
         return self
 
 

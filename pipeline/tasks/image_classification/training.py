@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline import cost, files, students, weights
 from pipeline.compress import fake_int8
+from pipeline.compress.ceilings import Ceilings
 from pipeline.compress.channels.prune import PruningReport, prune_channels, prune_to_latency
 from pipeline.compress.fast_convolutions import fast_convolutions
 from pipeline.compress.logits import LogitsLoss, attention_loss
@@ -49,7 +50,7 @@ def distill(work: Work[ModelParams]) -> Step:
 
 
 def prune(work: Work[ModelParams]) -> Step:
-    """Cut channels out until the target is met, then recover on the same images."""
+    """Cut channels out until the ceilings are met, then recover on the same images."""
     settings = work.params.prune
     if settings == "none":
         return _hand_on(work, work.paths.student)
@@ -145,7 +146,7 @@ def _train(
 
 
 def _cut(work: Work[ModelParams], model: nn.Module) -> tuple[nn.Module, PruningReport]:
-    """Prune to the target, weighing groups by what cutting them costs on the validation images."""
+    """Prune to the ceilings, weighing groups by what cutting them costs on the validation images."""
     validation = storage.load_split(work.paths.data / storage.VALIDATION)
     images = torch.from_numpy(validation.images).float()
     labels = torch.from_numpy(validation.labels)
@@ -156,10 +157,10 @@ def _cut(work: Work[ModelParams], model: nn.Module) -> tuple[nn.Module, PruningR
 
     settings = work.params.prune
     assert settings != "none"  # the caller asked
-    if settings.macs_ratio != "none":
-        return prune_channels(model, example(work.params), settings.macs_ratio, evaluate=validation_loss)
-    assert settings.latency_ratio != "none"
-    return prune_to_latency(model, example(work.params), settings.latency_ratio, evaluate=validation_loss)
+    one, ceilings = example(work.params), Ceilings.written(settings.max_params, settings.max_macs)
+    if settings.latency_ratio == "none":
+        return prune_channels(model, one, ceilings, evaluate=validation_loss)
+    return prune_to_latency(model, one, settings.latency_ratio, ceilings, evaluate=validation_loss)
 
 
 def _save(work: Work[ModelParams], model: nn.Module, trained: TrainReport | None) -> Step:

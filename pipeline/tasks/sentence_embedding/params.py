@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from pipeline.layout import CONFIG, TOKENIZER, Variant
 from pipeline.params import blocks
 from pipeline.params.blocks import TrainingParams
+from pipeline.params.case_checks import judged_cases
 from pipeline.params.choices import BY_SOURCE
-from pipeline.params.model_checks import judged_cases, trained_without_distill
+from pipeline.params.model_checks import trained_without_distill
 from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.sources import FromHub, FromPackage, FromPath, FromSavedModel, Weights
 from pipeline.params.values import (
@@ -79,8 +80,10 @@ class DistillParams(TrainingParams):
 
 
 class PruneParams(Block):
-    """Structured pruning, then recovery."""
+    """Structured pruning: what is wished for, and below ceilings of what the student may cost; then recovery."""
 
+    max_params: PositiveInt | Literal["none"]
+    max_macs: PositiveInt | Literal["none"]
     vocabulary_min_count: NonNegativeInt
     ffn_ratio: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     epochs: NonNegativeFloat

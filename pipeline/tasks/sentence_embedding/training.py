@@ -1,31 +1,32 @@
 """Distillation, pruning and quantization of a sentence encoder; each step is saved with what it measured."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import nn
 
 from pipeline import cost, students, weights
 from pipeline.compress import fake_int8
-from pipeline.compress.embeddings import distill as distillation
-from pipeline.compress.embeddings import neurons, vocabulary
+from pipeline.compress.ceilings import Ceilings
+from pipeline.compress.embeddings import vocabulary
+from pipeline.compress.embeddings.distill import Contrast, Lesson, start_from_teacher, train_encoder
 from pipeline.compress.embeddings.losses import EmbeddingLoss
+from pipeline.compress.embeddings.prune import PrunedEncoder, Vocabulary, Wish, prune_encoder
 from pipeline.compress.training import Schedule, TrainReport, steps_of
 from pipeline.engines.torch_session import TorchSession
 from pipeline.errors import InputError
 from pipeline.layout import CALIBRATION, REPORT, TOKENIZER, WEIGHTS
+from pipeline.progress import note
 from pipeline.records.step import StepReport
 from pipeline.students.text_encoder import TextEncoder, TextEncoderConfig
 from pipeline.tasks.base import Step, Work, training_of
 from pipeline.tasks.sentence_embedding.judging import judge
-from pipeline.tasks.sentence_embedding.params import DistillParams, ModelParams
+from pipeline.tasks.sentence_embedding.params import DistillParams, ModelParams, PruneParams
 from pipeline.tasks.sentence_embedding.serving import example, load_teacher, model_spec
 from pipeline.text import label, storage
 from pipeline.text.pairs import passage_pairs
@@ -55,9 +56,10 @@ def distill(work: Work[ModelParams]) -> Step:
         targets.shape[1],
     )
     model = TextEncoder(config)
-    kept = distillation.start_from_teacher(model, table, np.bincount(tokens.ids, minlength=len(table)))
+    kept = start_from_teacher(model, table, np.bincount(tokens.ids, minlength=len(table)))
     schedule = _schedule(settings, len(tokens), settings.epochs, settings.learning_rate, settings.weight_decay)
-    trained = _train(model, settings, tokens, targets, schedule, work.seed, "distill")
+    lesson = Lesson(tokens, targets, _loss(settings), schedule, settings.batch_size, work.seed, "distill")
+    trained = train_encoder(model, lesson)
     return _save(work, model, work.paths.teacher / TOKENIZER, trained, facts={"start_variance_kept": kept})
 
 
@@ -71,21 +73,21 @@ def prune(work: Work[ModelParams]) -> Step:
     before = students.load_model(paths.student, TextEncoder)
     old = load_tokenizer(paths.student / TOKENIZER)
     tokens, targets = label.load_labels(paths.teacher)
-    if settings.vocabulary_min_count:
-        rows = vocabulary.rows_to_keep(tokens, old, settings.vocabulary_min_count)
-        tokenizer = vocabulary.prune_tokenizer(old, rows)
+    cut = _cut(before, tokens, old, settings)
+    model, tokenizer = cut.model, old
+    if len(cut.rows) < before.config.vocabulary:
+        tokenizer = vocabulary.prune_tokenizer(old, cut.rows)
         tokens = tokenize(storage.load_texts(paths.data / storage.TRAIN), tokenizer, _train_tokens(params))
-    else:
-        rows, tokenizer = np.arange(before.config.vocabulary), old
-    model = neurons.prune_encoder(before, rows, settings.ffn_ratio)
     recipe = _recipe(params)
     schedule = _schedule(recipe, len(tokens), settings.epochs, settings.learning_rate, recipe.weight_decay)
     contrast = _contrast(work, tokenizer)
-    trained = _train(model, recipe, tokens, targets, schedule, work.seed + 1, "prune: recovery", contrast=contrast)
+    name, seed = "prune: recovery", work.seed + 1
+    lesson = Lesson(tokens, targets, _loss(recipe), schedule, recipe.batch_size, seed, name, contrast=contrast)
+    trained = train_encoder(model, lesson)
     path = work.out / TOKENIZER
     tokenizer.no_truncation()
     tokenizer.save(str(path))
-    facts = {"vocabulary_before": before.config.vocabulary, "vocabulary": len(rows)}
+    facts = {"vocabulary_before": before.config.vocabulary, "vocabulary": len(cut.rows)}
     step = _save(work, model, path, trained, facts=facts)
     old_report = StepReport.read(paths.student / REPORT)
     gained = cost.gains(before, model, old_report, step.report, example())
@@ -107,11 +109,26 @@ def quantize(work: Work[ModelParams]) -> Step:
     tokens = tokenize(texts, tokenizer, _train_tokens(params))
     schedule = _schedule(recipe, len(tokens), settings.epochs, settings.learning_rate, 0.0)
     targets = label.load_labels(paths.teacher)[1]
-    name = "quantize: fine-tuning"
+    name, seed, rounded = "quantize: fine-tuning", work.seed + 2, fake_int8.int8_weights
     # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
-    trained = _train(model, recipe, tokens, targets, schedule, work.seed + 2, name, fake_int8.int8_weights)
+    lesson = Lesson(tokens, targets, _loss(recipe), schedule, recipe.batch_size, seed, name, rounded)
+    trained = train_encoder(model, lesson)
     _save_calibration(work, tokens, settings.calibration_texts, model.config.max_tokens)
     return _save(work, model, paths.pruned / TOKENIZER, trained)
+
+
+def _cut(model: TextEncoder, tokens: Tokens, tokenizer: Tokenizer, settings: PruneParams) -> PrunedEncoder:
+    """Cut what `settings` wish for; says so where the ceilings took more."""
+    rows = model.config.vocabulary
+    known = Vocabulary(np.bincount(tokens.ids, minlength=rows), vocabulary.indispensable(tokenizer, rows))
+    wish = Wish(settings.vocabulary_min_count, settings.ffn_ratio)
+    ceilings = Ceilings.written(settings.max_params, settings.max_macs)
+    cut = prune_encoder(model, known, wish, ceilings, example())
+    if len(cut.rows) < cut.rows_wished:
+        note(f"prune.max_params leaves {len(cut.rows)} of the {cut.rows_wished} rows that occur often enough")
+    if cut.model.config.ffn_dims != cut.ffn_dims_wished:
+        note(f"the ceilings of prune leave {cut.model.config.ffn_dims} neurons, ffn_ratio {cut.ffn_dims_wished}")
+    return cut
 
 
 def _take_teacher(work: Work[ModelParams]) -> Step:
@@ -153,21 +170,8 @@ def _schedule(recipe: DistillParams, texts: int, epochs: float, learning_rate: f
     return Schedule(steps, learning_rate, recipe.warmup_fraction, weight_decay)
 
 
-def _train(
-    model: TextEncoder,
-    recipe: DistillParams,
-    tokens: Tokens,
-    targets: NDArray[np.float32],
-    schedule: Schedule,
-    seed: int,
-    name: str,
-    computing: Callable[[TextEncoder], AbstractContextManager[object]] = nullcontext,
-    contrast: distillation.Contrast | None = None,
-) -> TrainReport:
-    loss = EmbeddingLoss(recipe.similarity_weight, recipe.temperature)
-    return distillation.train_encoder(
-        model, tokens, targets, loss, schedule, recipe.batch_size, seed, name, computing, contrast
-    )
+def _loss(recipe: DistillParams) -> EmbeddingLoss:
+    return EmbeddingLoss(recipe.similarity_weight, recipe.temperature)
 
 
 def _save(
@@ -192,7 +196,7 @@ def _save(
     return Step(report, () if trained is None else trained.losses)
 
 
-def _contrast(work: Work[ModelParams], tokenizer: Tokenizer) -> distillation.Contrast | None:
+def _contrast(work: Work[ModelParams], tokenizer: Tokenizer) -> Contrast | None:
     """Pairs out of the training texts; None where they count nothing or there are too few to tell apart."""
     settings = work.params.prune
     if settings == "none" or not settings.contrast_weight:
@@ -201,7 +205,7 @@ def _contrast(work: Work[ModelParams], tokenizer: Tokenizer) -> distillation.Con
     pairs = passage_pairs(texts, tokenizer, _train_tokens(work.params))
     if len(pairs) < _MIN_PAIRS:
         return None
-    return distillation.Contrast(pairs, settings.contrast_weight, settings.contrast_temperature)
+    return Contrast(pairs, settings.contrast_weight, settings.contrast_temperature)
 
 
 def _save_calibration(work: Work[ModelParams], tokens: Tokens, count: int, length: int) -> None:

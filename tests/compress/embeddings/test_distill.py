@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.compress.embeddings.distill import start_from_teacher, train_encoder
+from pipeline.compress.embeddings.distill import Lesson, start_from_teacher, train_encoder
 from pipeline.compress.embeddings.losses import EmbeddingLoss
 from pipeline.compress.training import Schedule, steps_of
 from pipeline.errors import StageError
@@ -80,11 +80,15 @@ def test_training_brings_the_student_to_its_targets() -> None:
     model, tokens = _student(_DIM), _texts()
     targets = _unit(_vocabulary()[tokens.ids.reshape(-1, 4)].mean(axis=1))
     before = (_run(model, tokens) * targets).sum(axis=1).mean()
-    schedule = Schedule(60, 0.03, 0.1, 0.0)
-    report = train_encoder(model, tokens, targets, EmbeddingLoss(0.3, 0.5), schedule, 8, seed=1, label="test")
+    lesson = Lesson(tokens, targets, EmbeddingLoss(0.3, 0.5), Schedule(60, 0.03, 0.1, 0.0), 8, seed=1, label="test")
+    report = train_encoder(model, lesson)
     after = (_run(model, tokens) * targets).sum(axis=1).mean()
-    assert report.texts == 480
+    assert report.examples == 480
     assert after > before + 0.5
+
+
+def _short_lesson(tokens: Tokens, targets: np.ndarray, seed: int) -> Lesson:
+    return Lesson(tokens, targets, EmbeddingLoss(0.3, 0.05), Schedule(5, 0.02, 0.1, 0.0), 8, seed, "test")
 
 
 def test_the_same_seed_trains_the_same_student() -> None:
@@ -92,8 +96,7 @@ def test_the_same_seed_trains_the_same_student() -> None:
     outputs = []
     for seed in (1, 1, 2):
         model = _student(5)
-        schedule = Schedule(5, 0.02, 0.1, 0.0)
-        train_encoder(model, _texts(), targets, EmbeddingLoss(0.3, 0.05), schedule, 8, seed, "test")
+        train_encoder(model, _short_lesson(_texts(), targets, seed))
         outputs.append(_run(model, _texts()))
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert not np.array_equal(outputs[0], outputs[2])
@@ -102,25 +105,14 @@ def test_the_same_seed_trains_the_same_student() -> None:
 def test_nan_among_the_targets_stops_training() -> None:
     targets = np.full((40, _DIM), np.nan, np.float32)
     with pytest.raises(StageError, match="test: the loss became nan at step 1 of 5"):
-        train_encoder(
-            _student(5), _texts(), targets, EmbeddingLoss(0.3, 0.05), Schedule(5, 0.02, 0.1, 0.0), 8, 1, "test"
-        )
+        train_encoder(_student(5), _short_lesson(_texts(), targets, seed=1))
 
 
 def test_too_few_texts_for_a_batch_are_named() -> None:
     with pytest.raises(StageError, match=r"3 training texts do not fill one batch of 8: lower distill\.batch_size"):
-        train_encoder(
-            _student(5),
-            _texts(3),
-            np.zeros((3, _DIM), np.float32),
-            EmbeddingLoss(0.3, 0.05),
-            Schedule(5, 0.02, 0.1, 0.0),
-            8,
-            seed=1,
-            label="test",
-        )
+        train_encoder(_student(5), _short_lesson(_texts(3), np.zeros((3, _DIM), np.float32), seed=1))
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(0, 0), (1, 12), (0.5, 6), (0.01, 1), (2.5, 30)])
 def test_steps_of_a_number_of_passes(epochs: float, steps: int) -> None:
-    assert steps_of(epochs, texts=103, batch_size=8) == steps
+    assert steps_of(epochs, examples=103, batch_size=8) == steps

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from pipeline.compress.embeddings.vocabulary import prune_tokenizer, rows_to_keep
+from pipeline.compress.embeddings.vocabulary import indispensable, prune_tokenizer, rows_to_keep
 from pipeline.errors import InputError
 from pipeline.text.tokens import load_tokenizer, tokenize
 
@@ -22,8 +22,10 @@ def _words(tokenizer: Tokenizer, text: str) -> list[str]:
     return tokens
 
 
-def _kept(tokenizer: Tokenizer, min_count: int = 1) -> np.ndarray:
-    return rows_to_keep(tokenize(_TEXTS, tokenizer, 32), tokenizer, min_count)
+def _kept(tokenizer: Tokenizer, min_count: int = 1, at_most: int | None = None) -> np.ndarray:
+    rows = tokenizer.get_vocab_size()
+    counts = np.bincount(tokenize(_TEXTS, tokenizer, 32).ids, minlength=rows)
+    return rows_to_keep(counts, indispensable(tokenizer, rows), min_count, at_most)
 
 
 def test_rows_that_occur_often_enough_stay(tokenizer: Tokenizer) -> None:
@@ -48,6 +50,32 @@ def test_rows_are_ascending_and_a_count_of_zero_keeps_all(tokenizer: Tokenizer) 
     kept = _kept(tokenizer)
     assert (np.diff(kept) > 0).all()
     np.testing.assert_array_equal(_kept(tokenizer, 0), np.arange(30522))
+
+
+def test_the_rarest_rows_go_first_and_of_equals_the_highest_id() -> None:
+    counts = np.array([5, 1, 0, 3, 1, 0, 9])
+    needed = np.array([False, False, True, False, False, True, False])
+    assert rows_to_keep(counts, needed, 1).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert rows_to_keep(counts, needed, 1, 7).tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert rows_to_keep(counts, needed, 1, 6).tolist() == [0, 1, 2, 3, 5, 6]
+    assert rows_to_keep(counts, needed, 0, 4).tolist() == [0, 2, 5, 6]
+    assert rows_to_keep(counts, needed, 0, 2).tolist() == [2, 5]
+    assert rows_to_keep(counts, needed, 4, 6).tolist() == [0, 2, 5, 6]
+
+
+def test_with_few_rows_the_words_that_occur_most_are_left(tokenizer: Tokenizer) -> None:
+    read, file = (tokenizer.token_to_id(word) for word in ("read", "file"))
+    fewest = int(indispensable(tokenizer, tokenizer.get_vocab_size()).sum())
+    kept = _kept(tokenizer, at_most=fewest + 1)
+    assert len(kept) == fewest + 1
+    assert read in kept
+    assert file not in kept
+    assert "[UNK]" not in _words(prune_tokenizer(tokenizer, kept), "close the file")
+
+
+def test_no_row_of_another_kind_of_tokenizer_can_go() -> None:
+    other = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    assert indispensable(other, 2).tolist() == [True, True]
 
 
 def test_texts_of_kept_tokens_are_split_into_the_same_words(tokenizer: Tokenizer) -> None:

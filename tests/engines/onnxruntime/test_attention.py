@@ -3,10 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from pipeline.engines.onnxruntime.attention import SplitHeadsInside
 from pipeline.engines.onnxruntime.export import exporter
 from pipeline.engines.spec import ModelSpec, TensorSpec
 from pipeline.runtime.session import open_session
@@ -48,3 +53,49 @@ def test_graph_without_attention_stays_as_it_is(image_model: nn.Module, image_sp
     operators = _operators(tmp_path / "fp32.onnx")
     assert operators["Attention"] == 0
     assert operators["Conv"] == 2
+
+
+def _attention(mask: bool) -> ir.Model:
+    """Queries, keys and values `[2, 5, 12]` in two heads, as PyTorch's exporter writes it."""
+    shapes = {"to_heads": [2, 5, 2, 6], "from_heads": [2, 5, 12]}
+    nodes = []
+    for name in "qkv":
+        nodes.append(helper.make_node("Reshape", [name, "to_heads"], [f"{name}_split"]))
+        nodes.append(helper.make_node("Transpose", [f"{name}_split"], [f"{name}_heads"], perm=[0, 2, 1, 3]))
+    given = ["q_heads", "k_heads", "v_heads", *(["mask"] if mask else [])]
+    nodes.append(helper.make_node("Attention", given, ["attended"]))
+    nodes.append(helper.make_node("Transpose", ["attended"], ["swapped"], perm=[0, 2, 1, 3]))
+    nodes.append(helper.make_node("Reshape", ["swapped", "from_heads"], ["y"]))
+    inputs = {**{name: [2, 5, 12] for name in "qkv"}, **({"mask": [2, 1, 5, 5]} if mask else {})}
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 5, 12])],
+        [numpy_helper.from_array(np.array(shape, np.int64), name) for name, shape in shapes.items()],
+        value_info=[helper.make_tensor_value_info("attended", TensorProto.FLOAT, [2, 2, 5, 6])],
+    )
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10))
+
+
+def _run(model: ir.Model) -> NDArray[np.float32]:
+    random = np.random.default_rng(0)
+    inputs = {value.name: random.random(value.shape.numpy(), np.float32) for value in model.graph.inputs}
+    content = ir.to_proto(model).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    output: NDArray[np.float32] = session.run(None, inputs)[0]
+    return output
+
+
+def test_an_attention_with_a_mask_splits_its_heads_itself() -> None:
+    expected = _run(_attention(mask=True))
+    result = SplitHeadsInside()(_attention(mask=True))
+    assert result.modified
+    assert not {"Transpose", "Reshape"} & {node.op_type for node in result.model.graph}
+    assert _run(result.model) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_attention_without_a_mask_stays_as_it_is() -> None:
+    result = SplitHeadsInside()(_attention(mask=False))
+    assert not result.modified
+    assert [node.op_type for node in result.model.graph].count("Transpose") == 4

@@ -10,6 +10,7 @@ from torch import nn
 from pipeline.engines.onnxruntime.export import exporter
 from pipeline.engines.spec import ModelSpec
 from pipeline.errors import StageError
+from pipeline.layout import Variant
 from pipeline.runtime.session import open_session
 
 TOOLCHAIN: dict[str, str | int] = {"opset": 23}
@@ -23,7 +24,7 @@ def test_text_encoder_matches_pytorch_at_every_shape_and_twice_the_same_bytes(
     for folder in folders:
         folder.mkdir()
         exporter.export(text_model, text_spec, folder / "fp32.onnx", toolchain=TOOLCHAIN)
-        exporter.quantize(folder / "fp32.onnx", text_spec, texts(64, 16), folder / "int8.onnx")
+        exporter.quantize(folder / "fp32.onnx", text_spec, texts(64, 16), folder / "int8.onnx", precision=Variant.INT8)
     first, second = ({path.name: path.read_bytes() for path in sorted(folder.iterdir())} for folder in folders)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
@@ -40,7 +41,8 @@ def test_image_network_matches_pytorch_and_survives_int8(
     image_model: nn.Module, image_spec: ModelSpec, images: Make, reference: Make, mean_cosine: Make, tmp_path: Path
 ) -> None:
     exporter.export(image_model, image_spec, tmp_path / "fp32.onnx", toolchain=TOOLCHAIN)
-    exporter.quantize(tmp_path / "fp32.onnx", image_spec, images(32), tmp_path / "int8.onnx")
+    fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    exporter.quantize(fp32, image_spec, images(32), int8, precision=Variant.INT8)
     inputs = images(3)
     expected = reference(image_model, inputs)
     assert mean_cosine(open_session("onnxruntime", tmp_path / "fp32.onnx", 1).run(inputs), expected) > 0.999

@@ -8,6 +8,7 @@ from torch import nn
 
 from pipeline.engines.spec import ModelSpec
 from pipeline.engines.tflite.export import exporter
+from pipeline.layout import Variant
 from pipeline.runtime.session import open_session
 
 TOOLCHAIN: dict[str, str | int] = {"opset": 20}
@@ -21,7 +22,7 @@ def test_text_encoder_with_two_signatures_matches_pytorch_at_every_shape(
     spec = replace(text_spec, shapes=text_spec.shapes[1:])
     exporter.export(text_model, spec, tmp_path / "fp32.tflite", toolchain=TOOLCHAIN)
     for name in ("int8.tflite", "again.tflite"):
-        exporter.quantize(tmp_path / "fp32.tflite", spec, texts(64, 16), tmp_path / name)
+        exporter.quantize(tmp_path / "fp32.tflite", spec, texts(64, 16), tmp_path / name, precision=Variant.INT8)
     assert (tmp_path / "int8.tflite").read_bytes() == (tmp_path / "again.tflite").read_bytes()
 
     fp32, int8 = (open_session("tflite", tmp_path / f"{variant}.tflite", 1) for variant in ("fp32", "int8"))
@@ -38,7 +39,9 @@ def test_image_network_is_exported_twice_to_the_same_bytes_and_survives_int8(
     exporter.export(image_model, image_spec, tmp_path / "fp32.tflite", toolchain=TOOLCHAIN)
     exporter.export(image_model, image_spec, tmp_path / "again.tflite", toolchain=TOOLCHAIN)
     assert (tmp_path / "fp32.tflite").read_bytes() == (tmp_path / "again.tflite").read_bytes()
-    exporter.quantize(tmp_path / "fp32.tflite", image_spec, images(32), tmp_path / "int8.tflite")
+    exporter.quantize(
+        tmp_path / "fp32.tflite", image_spec, images(32), tmp_path / "int8.tflite", precision=Variant.INT8
+    )
     inputs = images(3)
     expected = reference(image_model, inputs)
     assert mean_cosine(open_session("tflite", tmp_path / "fp32.tflite", 1).run(inputs), expected) > 0.999

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.errors import InputError, StageError
-from pipeline.orchestration.plan.schedule import Outcome
+from pipeline.orchestration.plan.schedule import StageOutcome
 from tests.orchestration import graphs
 
 CHAIN = {"a": (), "b": ("a",), "c": ("b",), "x": ()}
@@ -24,13 +24,13 @@ def outcomes(results: dict[str, object]) -> dict[str, str]:
 def chain(tmp_path: Path) -> Path:
     root = graphs.write(tmp_path / "workspace", CHAIN)
     results, _ = graphs.build(root)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
     return root
 
 
 def test_a_second_build_runs_nothing(chain: Path) -> None:
     results, told = graphs.build(chain)
-    assert set(outcomes(results).values()) == {Outcome.CACHED}
+    assert set(outcomes(results).values()) == {StageOutcome.CACHED}
     assert told == []
 
 
@@ -133,16 +133,16 @@ def test_the_time_limit_ends_all_processes_of_a_stage(tmp_path: Path) -> None:
     command = f"({graphs.command('b', ())}); (setsid sleep 4321 &); sleep 4321"
     root = graphs.write(tmp_path / "workspace", {"a": (), "b": ()}, {"a": command}, meta="{time_limit_s: 1.5}")
     results, _ = graphs.build(root)
-    assert results["a"].outcome is Outcome.FAILED
+    assert results["a"].outcome is StageOutcome.FAILED
     assert "ended after its time limit of 1.5 s (dvc.yaml, meta.time_limit_s of a)" in results["a"].message
-    assert results["b"].outcome is Outcome.BUILT
+    assert results["b"].outcome is StageOutcome.BUILT
     assert not [process for process in psutil.process_iter(["cmdline"]) if "4321" in (process.info["cmdline"] or [])]
 
 
 def test_what_a_stage_leaves_running_is_ended(tmp_path: Path) -> None:
     root = graphs.write(tmp_path / "workspace", {"a": ()}, {"a": "touch a.txt; (setsid sleep 4322 &)"})
     results, _ = graphs.build(root)
-    assert results["a"].outcome is Outcome.BUILT
+    assert results["a"].outcome is StageOutcome.BUILT
     assert not [process for process in psutil.process_iter(["cmdline"]) if "4322" in (process.info["cmdline"] or [])]
 
 
@@ -182,8 +182,47 @@ def test_a_failed_build_that_is_continued_leaves_the_dvc_lock_of_one_without_a_b
     assert (parallel / "dvc.lock").read_bytes() == (serial / "dvc.lock").read_bytes()
 
 
+def write_stages(root: Path, stages: object, fleet: object) -> Path:
+    graphs.write(root, {})
+    with (root / "dvc.yaml").open("w") as stream:
+        YAML().dump({"stages": stages}, stream)
+    with (root / "params.yaml").open("w") as stream:
+        YAML().dump({"fleet": fleet}, stream)
+    return root
+
+
+FLEET_STAGES = {
+    "distill": {
+        "foreach": "${fleet}",
+        "do": {"cmd": "echo ${key} ${item} > ${key}", "outs": ["${key}"]},
+    },
+    "export": {
+        "matrix": {"model": "${fleet}", "engine": ["x", "y"]},
+        "cmd": "cp ${item.model} ${item.model}-${item.engine}",
+        "deps": ["${item.model}"],
+        "outs": ["${item.model}-${item.engine}"],
+    },
+    "gate": {"cmd": "touch gate", "deps": ["a-x", "a-b-x"], "outs": ["gate"]},
+}
+
+
+def test_models_of_a_fleet_that_is_a_mapping_are_built_alone(tmp_path: Path) -> None:
+    root = write_stages(tmp_path / "workspace", FLEET_STAGES, {"a": "texts", "a-b": "images"})
+    assert set(graphs.build(root, models=["a"])[0]) == {"distill@a", "export@a-x", "export@a-y"}
+    assert (root / "a").read_text() == "a texts\n"
+    assert set(graphs.build(root, models=["a-b"])[0]) == {"distill@a-b", "export@a-b-x", "export@a-b-y", "gate"}
+    with pytest.raises(InputError, match=r"no stage builds c; the fleet has a, a-b"):
+        graphs.build(root, models=["c"])
+
+
+def test_a_foreach_over_a_list_belongs_to_no_model(tmp_path: Path) -> None:
+    stages = {"s": {"foreach": ["a", "b"], "do": {"cmd": "touch ${item}", "outs": ["${item}"]}}}
+    root = write_stages(tmp_path / "workspace", stages, [])
+    with pytest.raises(InputError, match=r"no stage builds a; the fleet has none"):
+        graphs.build(root, models=["a"])
+
+
 def test_models_of_a_matrix_are_built_alone(tmp_path: Path) -> None:
-    root = graphs.write(tmp_path / "workspace", {})
     stages = {
         "export": {
             "matrix": {"model": ["a", "a-b"], "engine": ["x", "y"]},
@@ -192,8 +231,7 @@ def test_models_of_a_matrix_are_built_alone(tmp_path: Path) -> None:
         },
         "gate": {"cmd": "touch gate", "deps": ["a-x", "a-b-x"], "outs": ["gate"]},
     }
-    with (root / "dvc.yaml").open("w") as stream:
-        YAML().dump({"stages": stages}, stream)
+    root = write_stages(tmp_path / "workspace", stages, [])
     assert set(graphs.build(root, models=["a"])[0]) == {"export@a-x", "export@a-y"}
     assert set(graphs.build(root, models=["a-b"])[0]) == {"export@a-b-x", "export@a-b-y", "gate"}
 
@@ -201,7 +239,7 @@ def test_models_of_a_matrix_are_built_alone(tmp_path: Path) -> None:
 def test_a_list_of_busy_paths_that_a_killed_process_left_torn_is_healed(chain: Path) -> None:
     (chain / ".dvc/tmp/rwlock").write_text('{"read": {')
     results, _ = graphs.build(chain)
-    assert set(outcomes(results).values()) == {Outcome.CACHED}
+    assert set(outcomes(results).values()) == {StageOutcome.CACHED}
 
 
 def test_an_entry_of_the_run_cache_that_a_killed_process_left_empty_is_healed(chain: Path) -> None:
@@ -209,7 +247,7 @@ def test_an_entry_of_the_run_cache_that_a_killed_process_left_empty_is_healed(ch
         entry.unlink()
     (chain / "dvc.lock").unlink()
     results, _ = graphs.build(chain)
-    assert set(outcomes(results).values()) == {Outcome.BUILT}
+    assert set(outcomes(results).values()) == {StageOutcome.BUILT}
 
 
 def test_what_nobody_foresaw_is_one_line_with_the_next_step(chain: Path) -> None:
@@ -235,5 +273,5 @@ def test_paths_that_another_dvc_works_on_are_waited_for(chain: Path) -> None:
     begin = time.monotonic()
     while not told and time.monotonic() - begin < 60:
         results, told = graphs.build(chain, tell=free)
-    assert results["a"].outcome is Outcome.RESTORED
+    assert results["a"].outcome is StageOutcome.RESTORED
     assert any("waiting for" in line and "dvc repro" in line for line in told)

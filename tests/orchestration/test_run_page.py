@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from pipeline.layout import Layout
-from pipeline.orchestration.pages.run_page import links, markdown, misses, stage_rows, tables
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.pages.run_page import links, markdown, stage_rows, tables
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from tests.report import made_up
 
 
@@ -15,8 +15,10 @@ def test_tables_show_figures_against_budgets() -> None:
 
 def test_quality_is_what_the_task_of_a_model_calls_so() -> None:
     verdict = made_up.verdict_of("PASS")
-    check = {**verdict["models"][made_up.MODEL]["checks"][-1], "budget": "models.digits.budgets.quality.accuracy_kept"}
-    found = tables({"models": {"digits": {"checks": [check]}}})
+    model = verdict.models[made_up.MODEL]
+    check = model.checks[-1].model_copy(update={"name": "accuracy_kept"})
+    digits = model.model_copy(update={"checks": (check,)})
+    found = tables(verdict.model_copy(update={"models": {"digits": digits}}))
     assert [(row["model"], row["budget"]) for row in found["quality"]] == [("digits", "accuracy_kept")]
 
 
@@ -24,8 +26,8 @@ def test_the_verdict_names_what_misses_and_links_what_there_is() -> None:
     verdict = made_up.verdict_of("FAIL")
     text = markdown(verdict, [("report", "http://127.0.0.1/r.html"), ("model card: somewhere", None)])
     assert text.startswith("# FAIL\n")
-    assert misses(verdict)
-    assert all(message in text for message in misses(verdict))
+    assert verdict.misses()
+    assert all(message in text for message in verdict.misses())
     assert "- [report](http://127.0.0.1/r.html)" in text
     assert "- model card: somewhere" in text
 
@@ -48,9 +50,9 @@ def test_links_lead_to_what_is_there_and_are_paths_where_nobody_serves_them(tmp_
 
 def test_stages_that_ran_say_why() -> None:
     results = [
-        StageResult("a", Outcome.CACHED),
-        StageResult("b", Outcome.BUILT, ("params.yaml: b.epochs 4 → 6",), seconds=1.23),
-        StageResult("c", Outcome.FAILED, ("never built",), "exited with 3", 3, 0.5),
+        StageResult("a", StageOutcome.CACHED),
+        StageResult("b", StageOutcome.BUILT, ("params.yaml: b.epochs 4 → 6",), seconds=1.23),
+        StageResult("c", StageOutcome.FAILED, ("never built",), "exited with 3", 3, 0.5),
     ]
     assert stage_rows(results) == [
         {"stage": "b", "outcome": "built", "seconds": "1.2", "why": "params.yaml: b.epochs 4 → 6"},

@@ -1,34 +1,30 @@
-"""One build of one workspace at a time: its lock, its server, its plan and its stages."""
+"""A workspace while one build holds it: its lock, its server, its plan and its stages."""
 
-import fcntl
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pipeline import files
 from pipeline.errors import BardletError, ExitCode, InputError, StageError
 from pipeline.orchestration.plan.priority import Durations, ranks
-from pipeline.orchestration.plan.schedule import GOOD, Outcome, StageResult
+from pipeline.orchestration.plan.schedule import GOOD, StageOutcome, StageResult
 from pipeline.orchestration.plan.stages import Plan, PlannedStage, only_models, read_plan
-from pipeline.orchestration.run.client import BuildServer, JobResult
+from pipeline.orchestration.run.client import BuildServer, JobResult, Tell
 from pipeline.orchestration.sharing.cache import SharedCache
 
 LOCK = Path(".dvc/tmp/bardlet/build.lock")
 DURATIONS = LOCK.with_name("seconds.json")
 
-Tell = Callable[[str], None]
 
-
-class Session:
-    """A build of the workspace at `root`; whoever comes second waits until the first has ended."""
+class Workspace:
+    """The workspace at `root`, held by one build. A second build waits until the first has ended."""
 
     def __init__(self, root: Path, tell: Tell) -> None:
-        """Take the workspace and start the server; DVC is imported while the caller goes on.
+        """Take the workspace and start the server, which imports DVC while the caller goes on.
 
         Args:
             root: folder of dvc.yaml.
@@ -41,18 +37,18 @@ class Session:
             if not (root / needed).exists():
                 raise InputError(f"{root / needed} is missing: {advice}")
         self.cancelled = False
-        self._lock = _take(root / LOCK, tell)
+        self._lock = files.hold(root / LOCK, lambda who: tell(f"waiting: this workspace is being built by {who}"))
         self._durations = Durations(root / DURATIONS)
-        self._server = BuildServer(root, (self._lock,))
+        self._server = BuildServer(root, (self._lock.fileno(),))
         self._shared = SharedCache(self._server, tell)
 
     def share(self, plan: Plan) -> None:
-        """Look into the shared cache before a stage of the plan runs."""
+        """Have this build look into the shared cache before a stage runs, unless the whole plan is up to date."""
         if len(plan.cached()) < len(plan.stages):
             self._shared.look()
 
     def plan(self, targets: Sequence[str], models: Sequence[str], force: bool) -> Plan:
-        """What `targets` need; see `pipeline.orchestration.plan.stages`.
+        """Ask DVC what `targets` need.
 
         Raises:
             InputError: an unknown target or model, or a dvc.yaml that DVC refuses.
@@ -97,11 +93,11 @@ class Session:
         try:
             done = self._server.run(job, listen)
         except StageError as error:
-            return StageResult(stage.name, Outcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
+            return StageResult(stage.name, StageOutcome.FAILED, tuple(reasons), str(error), ExitCode.BROKEN)
         return stage_result(stage, done, tuple(reasons), time.monotonic() - begin)
 
     def ranks(self, plan: Plan) -> dict[str, float]:
-        """What should start first, by what stages took in earlier builds of this workspace."""
+        """Rank stages by what they took in earlier builds of this workspace; the highest starts first."""
         return ranks(plan, self._durations.read())
 
     def remember(self, results: Sequence[StageResult]) -> None:
@@ -109,7 +105,7 @@ class Session:
         self._durations.note(results)
 
     def ask(self, job: Mapping[str, Any], log: Tell) -> dict[str, Any]:
-        """Have any other job of `pipeline.orchestration.run.worker` done.
+        """Have another job of `pipeline.orchestration.run.dvc_job` done, and return its answer.
 
         Raises:
             InputError: DVC refuses it.
@@ -123,7 +119,7 @@ class Session:
         return done.answer
 
     def finish(self) -> None:
-        """Everything that was planned is built."""
+        """Note that everything that was planned is built."""
         self._server.run({"do": "finish"}, lambda _: None)
 
     def push(self, results: Sequence[StageResult]) -> str:
@@ -146,11 +142,11 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.__exit__(kind, error, trace)
-        os.close(self._lock)
+        self._lock.close()
 
 
 def _where(stage: PlannedStage) -> dict[str, Any]:
-    """The time limit holds where the stage runs: waiting for a worker does not count."""
+    """Where a stage runs. The time limit holds there, so waiting for a worker does not count."""
     limit, pool = stage.needs.time_limit_s, stage.needs.pool
     if pool is None:
         return {"time_limit_s": limit}
@@ -159,19 +155,19 @@ def _where(stage: PlannedStage) -> dict[str, Any]:
 
 
 def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...], seconds: float) -> StageResult:
-    """What the end of a job means for its stage."""
-    failed = StageResult(stage.name, Outcome.FAILED, reasons, exit_code=ExitCode.BROKEN, seconds=seconds)
+    """Say what the end of a job means for its stage."""
+    failed = StageResult(stage.name, StageOutcome.FAILED, reasons, exit_code=ExitCode.BROKEN, seconds=seconds)
     answer = done.answer
     # DVC reports an ended stage as failed; one that was complete by then is built.
-    if done.stopped is not None and (answer is None or answer["outcome"] == Outcome.FAILED):
+    if done.stopped is not None and (answer is None or answer["outcome"] == StageOutcome.FAILED):
         if done.stopped == "cancelled":
-            return replace(failed, outcome=Outcome.CANCELLED, message="ended", exit_code=0)
+            return replace(failed, outcome=StageOutcome.CANCELLED, message="ended", exit_code=0)
         limit = f"{stage.needs.time_limit_s:g} s (dvc.yaml, meta.time_limit_s of {stage.name})"
         return replace(failed, message=f"ended after its time limit of {limit}")
     if answer is not None:
         return replace(
             failed,
-            outcome=Outcome(answer["outcome"]),
+            outcome=StageOutcome(answer["outcome"]),
             message=answer.get("message", ""),
             exit_code=answer.get("exit_code", 0),
             outs_same=answer.get("outs_same", False),
@@ -182,7 +178,7 @@ def stage_result(stage: PlannedStage, done: JobResult, reasons: tuple[str, ...],
 
 
 def _refusal(error: Mapping[str, Any]) -> BardletError:
-    """What a worker says of wrong input, or of what nobody foresaw."""
+    """The error of a job as an exception: wrong input, or something that nobody foresaw."""
     return (StageError if error["exit_code"] == ExitCode.BROKEN else InputError)(error["error"])
 
 
@@ -191,23 +187,3 @@ def _end(done: JobResult) -> str:
         return "its supervisor was killed"
     how = f"was killed by signal {-done.exit_code}" if done.exit_code < 0 else f"ended with {done.exit_code}"
     return f"its process {how}; what it printed says more"
-
-
-def _take(path: Path, tell: Tell) -> int:
-    """Lock the workspace for this build and say in the file who holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another build"
-        tell(f"waiting: this workspace is being built by {holder}")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"PID {os.getpid()} since {datetime.now():%H:%M:%S} ({command})\n".encode(), 0)
-    return descriptor

@@ -9,13 +9,13 @@ import pytest
 from pipeline.errors import InputError, StageError
 from pipeline.layout import Layout
 from pipeline.orchestration.pages.aftermath import conclude
-from pipeline.orchestration.plan.schedule import Outcome, StageResult
+from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from tests.report import made_up
 
-GATE = StageResult("gate", Outcome.BUILT)
-REFUSED = StageResult("release@docs-embed", Outcome.FAILED, message="exited with 1", exit_code=1)
-BROKEN = StageResult("data@docs-embed", Outcome.FAILED, message="exited with 5", exit_code=5)
-CANCELLED = StageResult("data@docs-embed", Outcome.CANCELLED, message="ended")
+GATE = StageResult("gate", StageOutcome.BUILT)
+REFUSED = StageResult("release@docs-embed", StageOutcome.FAILED, message="exited with 1", exit_code=1)
+BROKEN = StageResult("data@docs-embed", StageOutcome.FAILED, message="exited with 5", exit_code=5)
+CANCELLED = StageResult("data@docs-embed", StageOutcome.CANCELLED, message="ended")
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_pass_is_not_told(tmp_path: Path, told: Path) -> None:
 
 
 def test_a_verdict_of_an_earlier_build_is_not_taken_for_this_one(tmp_path: Path, told: Path) -> None:
-    ended = conclude(layout(tmp_path, "PASS"), [BROKEN, StageResult("gate", Outcome.SKIPPED)], None, 1, keep=True)
+    ended = conclude(layout(tmp_path, "PASS"), [BROKEN, StageResult("gate", StageOutcome.SKIPPED)], None, 1, keep=True)
     assert (ended.verdict, ended.exit_code) == (None, 5)
     assert message(told)["lines"] == ["data@docs-embed: exited with 5", "gate: "]
     assert json.loads((tmp_path / "artifacts/history.jsonl").read_text())["verdict"] is None
