@@ -3,6 +3,7 @@
 Every message says what happened, where, what was observed against what is allowed, and what to do next.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -55,3 +56,9 @@ class StageError(BardletError):
     """A stage or an engine failed: a diverging loss, a converter's refusal, a crash."""
 
     exit_code = ExitCode.BROKEN
+
+
+def listed(problems: Sequence[str], most: int) -> list[str]:
+    """The first `most` problems, and a last entry that says how many there are besides."""
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    return [*problems[:most], *more]

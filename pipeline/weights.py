@@ -12,7 +12,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, listed
 
 _SHOWN = 8
 
@@ -60,7 +60,7 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) 
     """
     problems = compare(model.state_dict(), tensors)
     if problems:
-        shown = problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+        shown = listed(problems, _SHOWN)
         raise IntegrityError(f"{where} does not fit its model:\n  " + "\n  ".join(shown))
     model.load_state_dict(dict(tensors))
 

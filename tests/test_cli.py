@@ -115,7 +115,7 @@ def test_validate_reports_every_problem_with_its_line(tmp_path: Path, capsys: py
     path.write_text(text.replace("ffn_ratio", "ratoi").replace("seed: 7", "seed: -7"), encoding="utf-8")
     assert cli.main(["validate", "--params", str(path)]) == ExitCode.BAD_INPUT
     error = capsys.readouterr().err
-    assert error.startswith(f"bardlet: error: 2 problems in {path}:\n{path}:2: seed: is -7; expected a number >= 0\n")
+    assert error.startswith(f"bardlet: error: 2 problems in {path}:\n{path}:5: seed: is -7; expected a number >= 0\n")
     assert "did you mean 'ffn_ratio'?" in error
     assert "Traceback" not in error
 

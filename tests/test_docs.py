@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -10,21 +11,31 @@ import typer
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from pipeline import cli, tasks
-from pipeline.layout import Engine
+from pipeline import cli
+from pipeline.layout import LADDER, Engine
+from pipeline.params import tasks
 from pipeline.params.blocks import ModelParams
 from pipeline.params.schema import Params
 
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| `(?P<key>[^`]+)` \| (?P<meaning>[^|]+) \| (?P<unit>[^|]+) \|(?P<shipped>[^|]*)\|")
-HEADING = re.compile(r"^## (?:`(?P<block>[^`]+)`(?: \((?P<task>[a-z-]+)\))?|Top level)$")
+HEADING = re.compile(r"^## (?:`(?P<block>[^`]+)`(?: \((?P<task>[a-z_]+)\))?|Top level)$")
 # Whose values the column `Shipped` shows, by the task that a heading names; without one they are those of the first.
 SHIPPED = {"": "docs-embed", "sentence_embedding": "docs-embed", "image_classification": "digits-mobilenet"}
 NAMES = {
+    "fleet.": "<model>",
     "models.": "<model>",
     "models.<model>.verify.tolerances.": "<variant>",
     "models.<model>.student.options.": "<option>",
     "models.<model>.teacher.train.options.": "<option>",
+    "models.<model>.budgets.cases.": "<case>",
+    **{f"models.<model>.budgets.{engine}.p95_ms.": "<case>" for engine in Engine},
+}
+# Keys of several blocks that one table describes.
+SHARED = {
+    rf"\.budgets\.({'|'.join(Engine)})\.": ".budgets.<engine>.",
+    r"\.budgets\.cases\.<case>\.": ".budgets.case.",
+    rf"\.ladder\.({'|'.join(LADDER)})\.": ".ladder.<step>.",
 }
 
 Key = tuple[str, str]  # task, or nothing for what all have; dotted name
@@ -55,9 +66,11 @@ def schema_keys(annotation: Any, model: type[ModelParams], prefix: str = "") -> 
 
 
 def keys_of(task: str) -> set[str]:
-    """The keys of a params.yaml whose models have this task; the three engines share one table of budgets."""
-    keys = schema_keys(Params, tasks.params_of(task))
-    return {re.sub(rf"\.budgets\.({'|'.join(Engine)})\.", ".budgets.<engine>.", key) for key in keys}
+    """The keys of a params.yaml whose models have this task, as the headings of the tables name them."""
+    return {
+        reduce(lambda name, shared: re.sub(*shared, name), SHARED.items(), key)
+        for key in schema_keys(Params, tasks.params_of(task))
+    }
 
 
 def documented() -> dict[Key, str]:
@@ -92,7 +105,7 @@ def test_documented_values_are_the_shipped_ones() -> None:
     for (task, key), cell in documented().items():
         if cell:
             value: Any = shipped
-            for part in key.replace("<model>", SHIPPED[task]).split("."):
+            for part in key.replace("<model>", SHIPPED[task]).replace("<step>", "int8").split("."):
                 value = value[part]
             if yaml.load(cell.strip("`")) != value:
                 stale[key] = f"docs/params.md has {cell}, params.yaml {value}"
@@ -101,12 +114,14 @@ def test_documented_values_are_the_shipped_ones() -> None:
 
 def test_single_values_are_documented_with_what_is_shipped() -> None:
     blocks = {"toolchain", "models", "benchmark", "models.<model>.data.augment", "models.<model>.teacher.train"}
+    ends = {"case", "cases", "quality", "tolerances", "ladder", *LADDER, "sha256", *Engine}
     bare = [
         key
         for (_, key), cell in documented().items()
         if not cell and key not in blocks
         and not re.search(r"toolchain\.|sources|<variant>|<engine>|^models\.<model>\.[a-z]+$", key)
-        and key.rpartition(".")[2] not in ("case", "quality", "tolerances", "int8", "sha256", *Engine)
+        and key.rpartition(".")[2] not in ends
+        and not re.search(r"\.int4_\w+_drop$", key)  # no shipped model has int4
     ]  # fmt: skip
     assert not bare
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed
 from pipeline.images.split import split as split_rows
 from pipeline.images.storage import ImageData, ImageInfo, ImageSet
 from pipeline.progress import track
@@ -101,7 +101,7 @@ def make_folder(
     problems += class_problems(files, folder)
     images = _read(files, about, problems)
     if problems:
-        shown = problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+        shown = listed(problems, _SHOWN)
         raise InputError("\n  ".join([f"{len(problems)} problems with the images in {folder}:", *shown]))
     labels = np.array([names.index(file.name) for file in files], np.int64)
     rows = {split: np.array([i for i, f in enumerate(files) if f.split == split], np.int64) for split in SPLITS}

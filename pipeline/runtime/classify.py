@@ -73,7 +73,7 @@ class Classifier:
         return self.logits(examples)
 
     def compare(self, golden: Mapping[str, Any]) -> list[str]:
-        """One line for each pattern that is prepared differently; if none is, for each image that is classified so."""
+        """One line for each pattern that is made ready differently; if none is, for each image with another answer."""
         limit = float(golden["max_difference"])
         problems = [
             f"a pattern of shape {entry['shape']} is prepared to {made}, expected {entry['sha256']}"

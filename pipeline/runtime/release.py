@@ -97,8 +97,8 @@ class Release:
             float32 [len(texts), dim], rows of unit length, in the order of `texts`.
 
         Raises:
-            RuntimeInputError: the release does not encode texts, `texts` is one text and no sequence, or an element is
-                no valid text.
+            RuntimeInputError: the release does not encode texts, `texts` is one text and no sequence, or an element
+                is no valid text.
             EngineError: the engine returned a wrong shape, or NaN.
         """
         return self._embedder().encode(texts, batch, on_progress)

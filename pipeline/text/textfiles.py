@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed
 from pipeline.text.texts import Document, Passage, clean, read_docstring
 
 _SHOWN = 20
@@ -33,7 +33,7 @@ def read_documents(folder: Path) -> list[Document]:
         reader = _read_lines if path.suffix == ".jsonl" else _read_paragraphs
         documents += reader(path, _decode(path, problems), problems)
     if problems:
-        shown = problems[:_SHOWN] + ([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
+        shown = listed(problems, _SHOWN)
         raise InputError("unreadable text:\n  " + "\n  ".join(shown))
     if not documents:
         raise InputError(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from pipeline.layout import Layout
-from pipeline.orchestration.pages.run_page import links, markdown, misses, stage_rows, tables
+from pipeline.orchestration.pages.run_page import links, markdown, stage_rows, tables
 from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from tests.report import made_up
 
@@ -15,8 +15,10 @@ def test_tables_show_figures_against_budgets() -> None:
 
 def test_quality_is_what_the_task_of_a_model_calls_so() -> None:
     verdict = made_up.verdict_of("PASS")
-    check = {**verdict["models"][made_up.MODEL]["checks"][-1], "budget": "models.digits.budgets.quality.accuracy_kept"}
-    found = tables({"models": {"digits": {"checks": [check]}}})
+    model = verdict.models[made_up.MODEL]
+    check = model.checks[-1].model_copy(update={"name": "accuracy_kept"})
+    digits = model.model_copy(update={"checks": (check,)})
+    found = tables(verdict.model_copy(update={"models": {"digits": digits}}))
     assert [(row["model"], row["budget"]) for row in found["quality"]] == [("digits", "accuracy_kept")]
 
 
@@ -24,8 +26,8 @@ def test_the_verdict_names_what_misses_and_links_what_there_is() -> None:
     verdict = made_up.verdict_of("FAIL")
     text = markdown(verdict, [("report", "http://127.0.0.1/r.html"), ("model card: somewhere", None)])
     assert text.startswith("# FAIL\n")
-    assert misses(verdict)
-    assert all(message in text for message in misses(verdict))
+    assert verdict.misses()
+    assert all(message in text for message in verdict.misses())
     assert "- [report](http://127.0.0.1/r.html)" in text
     assert "- model card: somewhere" in text
 

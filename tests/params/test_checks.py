@@ -1,15 +1,27 @@
 """Blocks of params.yaml that contradict each other: named with line and advice, before anything runs."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from pipeline.layout import Variant
-from pipeline.params import checks, yaml_lines
+from pipeline.params import tasks, yaml_lines
 from pipeline.params.file import load_params
-from tests.params.edits import MODEL, SHIPPED, Edit, line_of, problems_of, replaced, the_problem
+from tests.params.edits import MODEL, SHIPPED, Edit, line_of, problems_of, replaced, shipped_line, the_problem
 
-CASE = "      case: {batch: 1, length: 32, threads: 1}   # where latency is judged\n"
+
+def block(name: str) -> str:
+    """The lines of a block of the shipped docs-embed, with its name."""
+    lines = replaced(()).split("  docs-embed:\n")[1].splitlines(keepends=True)
+    start = lines.index(f"    {name}:\n")
+    end = next(i for i, line in enumerate(lines) if i > start and not line.startswith("     "))
+    return "".join(lines[start:end])
+
+
+CASE = block("budgets").split("      params:")[0].removeprefix("    budgets:\n")
 CASES = (
+    "      case: none\n"
     "      cases:\n"
     "        short: {batch: 1, length: 16, threads: 1}\n"
     "        long: {batch: 8, length: 128, threads: all}\n"
@@ -23,14 +35,6 @@ NAMED = tuple(
 INT8 = "        int8:\n          inference: f32\n          tolerance: 0.01 "
 INT4 = "        int4: {inference: f32, tolerance: 0.02, max_float_layers: 8}\n"
 TOLERANCE = "        int8: {mean_cosine: 0.97, max_abs_error: 0.15}\n"
-
-
-def block(name: str) -> str:
-    """The lines of a block of the shipped docs-embed, with its name."""
-    lines = replaced(()).split("  docs-embed:\n")[1].splitlines(keepends=True)
-    start = lines.index(f"    {name}:\n")
-    end = next(i for i, line in enumerate(lines) if i > start and not line.startswith("     "))
-    return "".join(lines[start:end])
 
 
 def test_a_model_of_the_fleet_must_be_in_the_catalogue(edited: Edit) -> None:
@@ -165,9 +169,9 @@ def test_an_image_model_may_be_cut_without_training(edited: Edit) -> None:
     path = edited((images, bare))
     none = line_of(path, "distill: none")
     assert problems_of(path) == [
-        f"params.yaml:{none + line}: models.digits-mobilenet.{step}.epochs: {step} trains by the recipe of `distill`, "
-        f"which is none (line {none}): write `epochs: 0`, or `{step}: none`"
-        for step, line in (("prune", 4), ("quantize", 7))
+        f"params.yaml:{line_of(path, f'epochs: {epochs}')}: models.digits-mobilenet.{step}.epochs: {step} trains by "
+        f"the recipe of `distill`, which is none (line {none}): write `epochs: 0`, or `{step}: none`"
+        for step, epochs in (("prune", 4), ("quantize", 0.5))
     ]
     path = edited((images, bare.replace("epochs: 4", "epochs: 0").replace("epochs: 0.5", "epochs: 0")))
     assert load_params(path).params.models["digits-mobilenet"].student is None
@@ -182,11 +186,41 @@ def test_the_teacher_itself_must_read_what_is_exported(edited: Edit) -> None:
     )
 
 
+def test_a_black_box_cannot_be_compressed_alone(edited: Edit) -> None:
+    catalogue = replaced(())
+    minilm = catalogue[catalogue.index("  minilm:") :]
+    sources = minilm[minilm.index("        - package") : minilm.index("      sha256")]
+    path = edited((minilm, minilm.replace(sources, "        - saved_model: black-box\n")))
+    line = line_of(path, "- saved_model: black-box") - 1
+    assert problems_of(path) == [
+        f"params.yaml:{line}: models.minilm.teacher.sources: are black boxes, which cannot be exported, and distill is "
+        f"none (line {line_of(path, 'distill: none')}): distil them into a `student`, or name a checkpoint"
+    ]
+
+
 def test_texts_to_train_on_have_a_length(edited: Edit) -> None:
     path = edited(("train_tokens: 64", "train_tokens: none"))
     assert the_problem(path, "train_tokens: none", f"{MODEL}.teacher.train_tokens") == (
         "is none, but `distill` trains on texts: write how many tokens of each it reads"
     )
+
+
+def test_the_block_int8_of_older_files_is_told_where_it_belongs(edited: Edit) -> None:
+    old = "      int8: {tolerance: 0.01, max_float_layers: 8}\n"
+    written = replaced(())
+    ladder = written[written.index("      ladder:") : written.index("    verify:")]
+    path = edited((ladder, old))
+    line, misplaced = line_of(path, "    export:"), line_of(path, old.strip())
+    assert problems_of(path) == [
+        f"params.yaml:{line}: {MODEL}.export.ladder: is missing: write the precisions to make, such as "
+        "`ladder: {fp32: {inference: f32}}`; the block `int8` belongs into it, with an `inference` of its own",
+        f"params.yaml:{misplaced}: {MODEL}.export.int8: unknown key; allowed are batch, ladder, lengths",
+    ]
+
+
+def test_a_misspelt_ladder_is_one_problem(edited: Edit) -> None:
+    path = edited(("      ladder:", "      lader:"))
+    assert the_problem(path, "lader:", f"{MODEL}.export.lader") == "unknown key, did you mean 'ladder'?"
 
 
 def test_a_ladder_that_skips_fp32_says_what_fp32_is_for(edited: Edit) -> None:
@@ -291,17 +325,21 @@ def test_names_of_cases_are_plain(edited: Edit, name: str) -> None:
 
 
 def test_case_and_cases_exclude_each_other(edited: Edit) -> None:
-    path = edited((CASE, CASE + CASES), *NAMED)
+    path = edited((CASE, CASE.splitlines(keepends=True)[0] + CASES.replace("      case: none\n", "")), *NAMED)
     assert the_problem(path, "      cases:", f"{MODEL}.budgets.cases") == (
-        f"stands beside `case` (line {line_of(path, '      case:')}): write one of the two"
+        f"stands beside `case` (line {line_of(path, '      case:')}): write `none` for one of the two"
     )
 
 
-def test_one_of_case_and_cases_is_needed(edited: Edit) -> None:
-    path = edited((CASE, ""))
+@pytest.mark.parametrize("written", ["", "      case: none\n", "      case: none\n      cases: none\n"])
+def test_one_of_case_and_cases_is_needed(edited: Edit, written: str) -> None:
+    path = edited((CASE, written))
     assert the_problem(path, "    budgets:", f"{MODEL}.budgets") == (
         "has neither `case` nor `cases`: write the case that latency is judged in"
     )
+
+
+def test_cases_name_at_least_one(edited: Edit) -> None:
     path = edited((CASE, "      cases: {}\n"))
     assert the_problem(path, "cases: {}", f"{MODEL}.budgets.cases") == "names no case: write at least one, or `case`"
 
@@ -357,22 +395,25 @@ def test_a_case_has_at_least_one_thread(edited: Edit) -> None:
     assert message == "is 0; expected a number > 0 or 'all'"
 
 
-@pytest.mark.parametrize(("quantity", "budget"), [("params", "3000000"), ("macs", "16600000")])
-def test_a_target_above_its_budget_names_both_numbers_and_lines(edited: Edit, quantity: str, budget: str) -> None:
-    path = edited(("    prune:\n", f"    prune:\n      max_{quantity}: 20000000\n"))
-    target, line = line_of(path, f"max_{quantity}"), line_of(path, f"      {quantity}:")
-    wanted = (
-        f"params.yaml:{target}: {MODEL}.prune.max_{quantity}: is 20000000, above budgets.{quantity}, "
-        f"which is {budget} (line {line}): the target does not fit its budget; lower the target or raise the budget"
+@pytest.mark.parametrize("quantity", ["params", "macs"])
+def test_a_target_above_its_budget_names_both_numbers_and_lines(edited: Edit, quantity: str) -> None:
+    path = edited(
+        (shipped_line(f"max_{quantity}"), f"      max_{quantity}: 2000\n"),
+        (shipped_line(quantity), f"      {quantity}: 1000\n"),
     )
-    found = [problem.format(path.relative_to(path.parent)) for problem in checks.problems(yaml_lines.read(path))]
-    assert found == [wanted]
+    assert the_problem(path, f"max_{quantity}: 2000", f"{MODEL}.prune.max_{quantity}") == (
+        f"is 2000, above budgets.{quantity}, which is 1000 (line {line_of(path, f' {quantity}: 1000')}): "
+        "the target does not fit its budget; lower the target or raise the budget"
+    )
 
 
-@pytest.mark.parametrize("target", ["none", "1000000"])
-def test_a_target_within_its_budget_is_no_problem(edited: Edit, target: str) -> None:
-    path = edited(("    prune:\n", f"    prune:\n      max_params: {target}\n      max_macs: {target}\n"))
-    assert checks.problems(yaml_lines.read(path)) == []
+@pytest.mark.parametrize(("target", "budget"), [("none", "1000"), ("1000", "1000"), ("1000", "none")])
+def test_a_target_within_its_budget_is_no_problem(edited: Edit, target: str, budget: str) -> None:
+    path = edited(
+        (shipped_line("max_params"), f"      max_params: {target}\n"),
+        (shipped_line("params"), f"      params: {budget}\n"),
+    )
+    assert load_params(path).params.models["docs-embed"].budgets.params == (1000 if budget == "1000" else "none")
 
 
 @pytest.mark.parametrize("value", ["foo", "", "true", "3"])
@@ -403,17 +444,23 @@ def test_the_catalogue_has_a_model_that_is_compressed_only(edited: Edit) -> None
     assert minilm.describe() == "the teacher itself, exported for 32, 128 tokens, judged at batch 1, 32 tokens"
 
 
-def test_contradictions_of_values_from_elsewhere_are_refused_too() -> None:
-    """The schema guards what no file was checked for."""
-    model = load_params(SHIPPED).params.models["docs-embed"]
-    values = model.model_dump() | {"student": "none"}
-    with pytest.raises(ValidationError, match="`distill` and `student`"):
-        type(model).model_validate(values)
-    values = model.model_dump()
-    values["verify"]["tolerances"].pop(Variant.INT8)
-    with pytest.raises(ValidationError, match=r"each step of export\.ladder"):
-        type(model).model_validate(values)
-    values = model.model_dump()
-    values["budgets"]["tflite"]["p95_ms"] = {"nobody": 3}
-    with pytest.raises(ValidationError, match="other names than `cases`"):
-        type(model).model_validate(values)
+@pytest.mark.parametrize(
+    ("block", "changes", "message"),
+    [
+        ((), {"student": "none"}, "`distill` and `student`"),
+        (("verify",), {"tolerances": {}}, r"each step of export\.ladder"),
+        (("budgets",), {"case": "none"}, "both `case` and `cases`, or neither"),
+        (("budgets", "tflite"), {"p95_ms": {"nobody": 3}}, "other names than `cases`"),
+        (("budgets",), {"case": "none", "cases": {"a": {"batch": 1, "length": 16, "threads": 1}}}, "several cases"),
+    ],
+)
+def test_the_schema_refuses_contradictions_that_no_check_has_seen(
+    block: tuple[str, ...], changes: dict[str, object], message: str
+) -> None:
+    model = yaml_lines.read(SHIPPED).tree["models"]["docs-embed"]
+    inner = model
+    for name in block:
+        inner = inner[name]
+    inner.update(changes)
+    with pytest.raises(ValidationError, match=message):
+        tasks.params_of("sentence_embedding").model_validate_json(json.dumps(model), strict=True)

@@ -9,7 +9,7 @@ import yaml
 
 from pipeline.errors import BudgetError, InconclusiveError, InputError, IntegrityError, StageError
 from pipeline.files import read_json, sha256
-from pipeline.layout import Layout
+from pipeline.layout import Engine, Layout, Variant
 from pipeline.release.golden import TEXTS
 from pipeline.runtime import Release
 from pipeline.runtime.golden import check_golden
@@ -29,7 +29,11 @@ def test_the_bundle_holds_the_chosen_variants_and_their_checksums(released: Path
     assert set(manifest["files"]) == files - {"manifest.json"}
     for name, entry in manifest["files"].items():
         assert entry == {"sha256": sha256(released / name), "size_bytes": (released / name).stat().st_size}
-    assert (manifest["dim"], manifest["max_tokens"]) == (tiny.DIM, 128)
+    assert (manifest["verb"], manifest["dim"], manifest["max_tokens"]) == ("encode", tiny.DIM, 128)
+    precision = {"weights": "fp32", "activations": "fp32", "inference": "f32", "cache": "none"}
+    assert {engine: entry["precision"] for engine, entry in manifest["engines"].items()} == dict.fromkeys(
+        ("onnxruntime", "openvino", "tflite"), precision
+    )
     assert manifest["engines"]["openvino"]["files"] == ["openvino/fp32.bin", "openvino/fp32.xml"]
 
 
@@ -41,7 +45,7 @@ def test_the_manifest_says_what_it_was_made_from(released: Path) -> None:
         "data/docs-embed/heldout.jsonl", "data/docs-embed/retrieval.jsonl", "data/docs-embed/train.jsonl",
         "artifacts/docs-embed/student/model.safetensors", "artifacts/docs-embed/pruned/model.safetensors",
         "artifacts/docs-embed/quantized/model.safetensors", "requirements.lock",
-        "artifacts/fleet/docs-embed/variants.json", "artifacts/gate/models/docs-embed.json",
+        "artifacts/fleet/docs-embed/verify.json", "artifacts/gate/models/docs-embed.json",
     }  # fmt: skip
     assert all(digest == sha256(root / name) for name, digest in made_from.items())
 
@@ -51,14 +55,14 @@ def test_every_engine_repeats_the_golden_outputs(engine: str, released: Path) ->
     release = Release.open(released, engine, threads=1)
     assert check_golden(release) == []
     golden = read_json(released / "golden.json")
-    expected = np.array(golden["engines"][engine]["embeddings"])
-    np.testing.assert_allclose(release.encode(golden["texts"]), expected, atol=0.02)
+    expected = np.array(golden["engines"][engine]["outputs"])
+    np.testing.assert_allclose(release.encode(golden["texts"]), expected, atol=1e-5)
     assert max(map(len, golden["token_ids"])) == 128
 
 
 def test_a_device_notices_outputs_that_differ(released: Path) -> None:
     release, other = Release.open(released, "onnxruntime"), Release.open(released, "openvino")
-    release.encode = lambda texts, **_: np.roll(other.encode(texts), 1)  # type: ignore
+    release.product.encode = lambda texts, **_: np.roll(other.encode(texts), 1)  # type: ignore
     problems = check_golden(release)
     assert len(problems) == len(TEXTS)
     assert "away from the recorded embedding, allowed 0.1" in problems[0]
@@ -101,12 +105,9 @@ def test_an_export_that_was_not_the_measured_one_is_refused(own: Layout) -> None
 
 
 def test_engines_that_contradict_each_other_are_refused(own: Layout) -> None:
-    variants = read_json(own.model(MODEL).fleet_variants)
-    (entry,) = [e for e in variants["variants"] if (e["engine"], e["variant"]) == ("tflite", "int8")]
-    path = own.root / entry["path"]
+    path = own.root / "artifacts/docs-embed/export/tflite/int8.tflite"
     tiny.write_model("tflite", path, tiny.word_vectors(seed=1), shapes=((1, 128),))
-    describe(entry, path, own.root)
-    made_up.write(own.model(MODEL).fleet_variants, variants)
+    describe(own, Engine.TFLITE, Variant.INT8, path)
     with pytest.raises(StageError, match=r"onnxruntime and tflite: mean cosine -?0\.\d+ < 0\.8818"):
         stage.run(MODEL, own.root)
 
@@ -121,7 +122,7 @@ def test_missing_sources_are_named_together(own: Layout) -> None:
 def test_an_unknown_model_is_named(own: Layout) -> None:
     with pytest.raises(InputError, match="no model 'nothing': choose one of docs-embed"):
         stage.run("nothing", own.root)
-    made_up.write(own.model(MODEL).verdict, {"models": {}})
+    made_up.verdict_of("PASS").model_copy(update={"models": {}}).write(own.model(MODEL).verdict)
     with pytest.raises(IntegrityError, match="says nothing about docs-embed"):
         stage.run(MODEL, own.root)
 

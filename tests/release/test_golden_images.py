@@ -65,8 +65,8 @@ def test_golden_images_are_the_first_of_each_class(release: Path) -> None:
 
 def test_another_model_or_preparation_is_noticed(release: Path) -> None:
     recorded = json.loads((release / "golden.json").read_text())
-    logits = recorded["engines"]["tflite"]["logits"]
-    recorded["engines"]["tflite"]["logits"] = [logits[1], logits[0], logits[2]]
+    logits = recorded["engines"]["tflite"]["outputs"]
+    recorded["engines"]["tflite"]["outputs"] = [logits[1], logits[0], logits[2]]
     _write_golden(release, recorded)
     problems = check_golden(Release.open(release, "tflite"))
     assert [problem.partition(":")[0] for problem in problems] == ["image 0", "image 1"]

@@ -1,17 +1,16 @@
 """A workspace that is ready to be released: tiny exports for three engines, and evidence with a PASS."""
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-from pipeline.layout import Layout
+from pipeline.files import sha256
+from pipeline.layout import SUFFIX, Engine, Layout, Variant
+from pipeline.records.export import FileFacts
+from pipeline.records.verification import Verification
 from tests.report import made_up
 from tests.runtime import tiny
 
 MODEL = made_up.MODEL
-SUFFIX = {"onnxruntime": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 
 
 def write_workspace(root: Path, verdict: str = "PASS") -> Layout:
@@ -33,25 +32,25 @@ def write_workspace(root: Path, verdict: str = "PASS") -> Layout:
 
 
 def _export(layout: Layout) -> None:
-    variants = json.loads(layout.model(MODEL).fleet_variants.read_text())
-    for entry in variants["variants"]:
-        if entry["variant"] == "teacher":
-            continue
-        path = layout.root / f"{entry['path']}{SUFFIX[entry['engine']]}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tiny.write_model(entry["engine"], path, tiny.word_vectors(), shapes=((1, 16), (1, 128)))
-        describe(entry, path, layout.root)
-    made_up.write(layout.model(MODEL).fleet_variants, variants)
+    for entry in made_up.verification().variants:
+        if entry.variant.is_student:
+            path = layout.root / f"{entry.path}{SUFFIX[entry.engine]}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tiny.write_model(entry.engine, path, tiny.word_vectors(), shapes=((1, 16), (1, 128)))
+            describe(layout, entry.engine, entry.variant, path)
 
 
-def describe(entry: dict[str, Any], path: Path, root: Path) -> None:
-    """Put a file's path and checksums into its entry of variants.json."""
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    entry["path"] = path.relative_to(root).as_posix()
-    entry["files"] = {
-        file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "size_bytes": file.stat().st_size}
-        for file in files
-    }
+def describe(layout: Layout, engine: Engine, variant: Variant, path: Path) -> None:
+    """Put a file's path and checksums into its entry of verify.json."""
+    names = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    files = {file.name: FileFacts(sha256=sha256(file), size_bytes=file.stat().st_size) for file in names}
+    changes = {"path": path.relative_to(layout.root).as_posix(), "files": files}
+    verification = Verification.read(layout.model(MODEL).verification)
+    variants = tuple(
+        one.model_copy(update=changes) if (one.engine, one.variant) == (engine, variant) else one
+        for one in verification.variants
+    )
+    verification.model_copy(update={"variants": variants}).write(layout.model(MODEL).verification)
 
 
 def copy(source: Path, target: Path) -> Layout:

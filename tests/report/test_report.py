@@ -1,13 +1,21 @@
 """The page must say what a person decides from, and nothing outside of it may be needed."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from pipeline import cli
+from pipeline.layout import Layout, Variant
+from pipeline.params.file import load_params
+from pipeline.records.export import KeptLayer, Reduction
+from pipeline.records.verification import StepSummary
 from pipeline.report import rows
+from pipeline.report.artifacts import read_artifacts
+from pipeline.report.numbers import format_quantity
+from pipeline.report.page import render
 from tests.report import made_up
 
 VOID = {"meta"}
@@ -62,6 +70,8 @@ def test_a_pass_names_what_ships_and_the_closest_budget(tmp_path: Path, monkeypa
     assert html.count('class="violin') == 9
     assert "openvino int8 DOES NOT PAY" in text
     assert "Failures" not in text
+    assert "2.93 MB · 33 times as fast as the teacher in ONNX Runtime" in text
+    assert "5 times as fast as the teacher in OpenVINO · 25 times as fast as the teacher in ONNX Runtime" in text
 
 
 def test_a_fail_gives_the_number_and_lists_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +93,7 @@ def test_inconclusive_is_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("artifacts/gate/verdict.json", "There is no verdict yet. Run dvc repro"),
         ("artifacts/benchmark/results.json", "Nothing was measured yet."),
-        ("artifacts/fleet/docs-embed/variants.json", "No variants yet: dvc repro exports and verifies them."),
+        ("artifacts/fleet/docs-embed/verify.json", "No variants yet: dvc repro exports and verifies them."),
     ],
 )
 def test_what_is_missing_is_named_with_the_next_step(
@@ -95,6 +105,16 @@ def test_what_is_missing_is_named_with_the_next_step(
     assert said in text
     assert f"{missing} is missing: run dvc repro" in text
     assert f"{missing} is missing" in capsys.readouterr().out
+
+
+def test_an_artifact_of_another_version_is_named_and_leaves_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up.write_workspace(tmp_path)
+    made_up.write(tmp_path / "artifacts/gate/verdict.json", {"verdict": "PASS", "models": {}})
+    text = _text(_page(tmp_path, monkeypatch))
+    assert "verdict.json: host: Field required: dvc repro makes it anew" in text
+    assert "There is no verdict yet." in text
 
 
 def test_missing_samples_leave_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +139,8 @@ def test_nothing_built_is_an_error(
 def test_names_from_outside_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up.write_workspace(tmp_path)
     results = made_up.results(tmp_path, failure=True)
-    results["failures"][0]["error"] = "<script>alert(1)</script>"
-    made_up.write(tmp_path / "artifacts/benchmark/results.json", results)
+    crash = results.failures[0].model_copy(update={"error": "<script>alert(1)</script>"})
+    results.model_copy(update={"failures": (crash,)}).write(tmp_path / "artifacts/benchmark/results.json")
     html = _page(tmp_path, monkeypatch)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
@@ -128,8 +148,8 @@ def test_names_from_outside_are_escaped(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_step_that_does_not_shrink_is_warned_about() -> None:
     entries = [
-        {"step": "distill", "params": 100, "macs": 1000, "size_bytes": 400, "quality": {}},
-        {"step": "prune", "params": 90, "macs": 1000, "size_bytes": 410, "quality": {}},
+        StepSummary(step="distill", params=100, macs=1000, size_bytes=400, quality={}),
+        StepSummary(step="prune", params=90, macs=1000, size_bytes=410, quality={}),
     ]
     before, prune = rows.steps(entries)
     assert before.warnings == ()
@@ -139,7 +159,7 @@ def test_a_step_that_does_not_shrink_is_warned_about() -> None:
 
 
 def test_bars_put_the_limit_on_the_right_side() -> None:
-    checks = made_up.verdict_of("FAIL")["models"]["docs-embed"]["checks"]
+    checks = made_up.verdict_of("FAIL").models["docs-embed"].checks
     params, latency, *_, recall = rows.budget_bars(checks)
     assert params.filled < params.limit < 1
     assert latency.limit < latency.filled < 1
@@ -154,4 +174,48 @@ def test_bars_put_the_limit_on_the_right_side() -> None:
      (0.52, "ms", "0.520 ms"), (210, "ms", "210 ms"), (0, "", "0"), (12_345, "ms", "12,345 ms")],
 )  # fmt: skip
 def test_quantities_have_three_digits(value: float, unit: str, text: str) -> None:
-    assert rows.format_quantity(value, unit) == text
+    assert format_quantity(value, unit) == text
+
+
+def test_a_product_without_teacher_export_and_pruning_has_a_whole_page(tmp_path: Path) -> None:
+    made_up.write_workspace(tmp_path)
+    loaded = load_params(tmp_path / "params.yaml").params
+    models = {made_up.MODEL: loaded.models["minilm"]}
+    params = loaded.model_copy(update={"fleet": {made_up.MODEL: "sentence_embedding"}, "models": models})
+    found = read_artifacts(Layout(tmp_path), tuple(params.fleet))
+    whole = found.verifications[made_up.MODEL]
+    variants = tuple(one for one in whole.variants if one.variant.is_student)
+    compressed = whole.model_copy(update={"variants": variants, "steps": whole.steps[:1]})
+    verdict = made_up.verdict_of("PASS")
+    alone = verdict.models[made_up.MODEL].model_copy(update={"speedup": {}})
+    text = _text(
+        render(
+            params,
+            replace(
+                found,
+                verifications={made_up.MODEL: compressed},
+                verdict=verdict.model_copy(update={"models": {made_up.MODEL: alone}}),
+            ),
+        )
+    )
+    assert "docs-embed ✓ PASS" in text
+    assert "as fast as the teacher" not in text
+    assert "How sensitive" not in text
+
+
+def test_each_reduced_precision_says_which_layers_it_keeps_in_float(tmp_path: Path) -> None:
+    made_up.write_workspace(tmp_path)
+    params = load_params(tmp_path / "params.yaml").params
+    params = params.model_copy(update={"fleet": {made_up.MODEL: "sentence_embedding"}})
+    found = read_artifacts(Layout(tmp_path), tuple(params.fleet))
+    whole = found.verifications[made_up.MODEL]
+    kept = Reduction(
+        loss=0.002, tolerance=0.01, attempts=2, holds=True, kept_float=(KeptLayer(layer="head", error=0.3),)
+    )
+    variants = tuple(
+        one.model_copy(update={"reduction": kept}) if one.variant is Variant.INT8 else one for one in whole.variants
+    )
+    changed = {made_up.MODEL: whole.model_copy(update={"variants": variants})}
+    text = _text(render(params, replace(found, verifications=changed)))
+    assert "Layers that int8 keeps in float" in text
+    assert text.count("int8 loses 0.0020 on validation data, 0.0100 allowed; in float: head (error 0.3)") == 3

@@ -38,12 +38,14 @@ def make_release(tmp_path: Path, tiny_models: dict[str, Path]) -> Callable[..., 
             for file in files if engine == "openvino" else [path]:
                 (folder / engine / file.name).write_bytes(file.read_bytes())
             names = sorted(f"{engine}/{file.name}" for file in (folder / engine).iterdir())
-            engines[engine] = {"variant": "int8", "model": f"{engine}/{path.name}", "files": names}
+            model = f"{engine}/{path.name}"
+            engines[engine] = {"variant": "int8", "model": model, "files": names, "precision": tiny.PRECISION}
         files_of = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         manifest = {
             "format": "bardlet-release",
-            "format_version": 1,
+            "format_version": 2,
             "model": "tiny",
+            "verb": "encode",
             "task": "sentence_embedding",
             "dim": tiny.DIM,
             "max_tokens": 16,

@@ -28,8 +28,8 @@ def test_encode_keeps_the_order_and_does_not_depend_on_neighbours(engine: str, m
     assert together.dtype == np.float32
     for row, text in zip(together, TEXTS, strict=True):
         np.testing.assert_array_equal(row, release.encode([text])[0])
-    np.testing.assert_allclose(release.encode(TEXTS, batch=4), together, atol=0.02)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=0.02)
+    np.testing.assert_allclose(release.encode(TEXTS, batch=4), together, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
 
 
 def test_texts_are_cut_and_not_padded(make_release: MakeRelease) -> None:
@@ -94,8 +94,18 @@ def test_a_manifest_that_is_wrong_is_refused(make_release: MakeRelease) -> None:
     write(files={})
     with pytest.raises(TamperedError, match=r"no checksum for tokenizer\.json"):
         Release.open(folder)
-    write(format_version=2)
-    with pytest.raises(ReleaseError, match="format version 2, and this runtime reads up to 1"):
+    write(format_version=3)
+    with pytest.raises(ReleaseError, match="format version 3, and this runtime reads 2: update Bardlet"):
+        Release.open(folder)
+    write(format_version=1)
+    with pytest.raises(ReleaseError, match="format version 1, and this runtime reads 2: make the release anew"):
+        Release.open(folder)
+    write(dim="twelve")
+    with pytest.raises(TamperedError, match="dim is 'twelve', no whole number"):
+        Release.open(folder, "onnxruntime")
+    engines = {name: {**entry, "precision": {"weight": "int8"}} for name, entry in manifest["engines"].items()}
+    write(engines=engines)
+    with pytest.raises(TamperedError, match=r"manifest\.json is damaged"):
         Release.open(folder)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(TamperedError, match="not valid JSON"):
@@ -139,3 +149,22 @@ def test_the_device_needs_numpy_tokenizers_and_one_engine_only(engine: str, make
     assert not loaded & {"torch", "pydantic", "dvc", "yaml", "transformers", "typer", "rich", *others}
     inner = {name for name in done.stdout.split() if name.startswith("pipeline.")}
     assert all(name.startswith("pipeline.runtime") for name in inner)
+
+
+def test_the_device_side_imports_with_numpy_alone() -> None:
+    """Every module but those of the engines, where nothing else is installed."""
+    code = (
+        "import sys, pkgutil, importlib\n"
+        "absent = ['pydantic', 'psutil', 'rich', 'typer', 'tokenizers', 'PIL', 'torch', 'dvc', 'prefect', 'yaml', "
+        "'jinja2', 'onnxruntime', 'openvino', 'ai_edge_litert']\n"
+        "sys.modules.update(dict.fromkeys(absent))\n"
+        "import pipeline.runtime\n"
+        "engines = ('onnxruntime', 'openvino', 'tflite')\n"
+        "found = [module.name for module in pkgutil.iter_modules(pipeline.runtime.__path__)]\n"
+        "names = [name for name in found if not name.startswith(engines)]\n"
+        "[importlib.import_module(f'pipeline.runtime.{name}') for name in names]\n"
+        "print(pipeline.runtime.Release.__name__, *names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"Release", "embed", "classify", "manifest", "golden"} <= set(done.stdout.split())

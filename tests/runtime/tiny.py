@@ -20,6 +20,7 @@ _WORDS = "[UNK] [CLS] [SEP] read a csv file parse date string open socket sort l
 WORDS = tuple(_WORDS.split())
 DIM = 12
 SHAPES = ((1, 8), (1, 16), (4, 8))
+PRECISION = {"weights": "fp32", "activations": "fp32", "inference": "f32", "cache": "none"}
 Table = NDArray[np.float32]
 
 

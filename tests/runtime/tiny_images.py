@@ -66,12 +66,14 @@ def write_release(folder: Path, **changes: Any) -> Path:
         (folder / engine).mkdir()
         write_model(engine, folder / engine / f"int8{suffix}")
         names = sorted(path.relative_to(folder).as_posix() for path in (folder / engine).iterdir())
-        engines[engine] = {"variant": "int8", "model": f"{engine}/int8{suffix}", "files": names}
+        model = f"{engine}/int8{suffix}"
+        engines[engine] = {"variant": "int8", "model": model, "files": names, "precision": tiny.PRECISION}
     files = {path.relative_to(folder).as_posix(): describe(path) for path in folder.rglob("*") if path.is_file()}
     manifest = {
         "format": "bardlet-release",
-        "format_version": 1,
+        "format_version": 2,
         "model": "tiny",
+        "verb": "classify",
         "task": "image_classification",
         "preprocessing": "preprocessing.json",
         "golden": "golden.json",

@@ -12,6 +12,8 @@ from pipeline.engines.exporter import Calibration, LayerError
 from pipeline.engines.layer_errors import EXAMPLES, NoiseMeter, Probe, examples
 from pipeline.engines.openvino.layers import layer_name, layer_nodes
 from pipeline.engines.spec import ModelSpec
+from pipeline.runtime.openvino import settings
+from pipeline.runtime.session import Precision, available_cores
 
 _QUANTIZE, _PARAMETER = "FakeQuantize", "Parameter"
 
@@ -19,18 +21,31 @@ _QUANTIZE, _PARAMETER = "FakeQuantize", "Parameter"
 def layer_errors(fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
     """See `Exporter.layer_errors`."""
     exact, noisy = (openvino.Core().read_model(file) for file in (fp32, reduced))
-    pairs = list(zip(layer_nodes(exact), layer_nodes(noisy), strict=True))
     shown: dict[str, tuple[Any, Any]] = {}
     found = []
-    for here, there in pairs:
-        inputs = {str(a): (a, b) for a, b in zip(_sources(here), _sources(there), strict=True)}
-        shown |= {**inputs, str(here.output(0)): (here.output(0), there.output(0))}
-        found.append(Probe(layer_name(here), tuple(inputs), str(here.output(0))))
+    for here, there in zip(layer_nodes(exact), layer_nodes(noisy), strict=True):
+        if not _is_reduced(there):
+            continue
+        inputs = {_key(a): (a, b) for a, b in zip(_sources(here), _sources(there), strict=True)}
+        output = here.output(0)
+        shown |= {**inputs, _key(output): (output, there.output(0))}
+        found.append(Probe(layer_name(here), tuple(inputs), _key(output)))
     recorders = [_Recorder(model, shown, side) for side, model in enumerate((exact, noisy))]
     meter = NoiseMeter()
     for inputs_of_one in examples(spec, calibration, EXAMPLES):
         meter.add(*(recorder.run(inputs_of_one) for recorder in recorders))
     return meter.rank(found)
+
+
+def _key(output: Any) -> str:
+    """A name for an output of the fp32 model; most outputs have no name of their own."""
+    return f"{output.get_node().get_friendly_name()}:{output.get_index()}"
+
+
+def _is_reduced(node: Any) -> bool:
+    """Whether a layer has weights or int8 activations; int4 leaves products of two activations as they are."""
+    inputs = [port.get_source_output().get_node() for port in node.inputs()]
+    return any(source.get_type_name() == _QUANTIZE or not _is_computed(source) for source in inputs)
 
 
 def _sources(node: Any) -> list[Any]:
@@ -65,7 +80,9 @@ class _Recorder:
         self._names: Sequence[str] = list(shown)
         added = model.add_outputs([shown[name][side] for name in self._names])
         first = len(model.outputs) - len(added)
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        # The group of activations concerns int4 alone; see `precision_of`.
+        config = settings(available_cores(), Precision(activations="int8 dynamic"))
+        compiled = openvino.Core().compile_model(model, "CPU", config)
         self._request = compiled.create_infer_request()
         self._outputs = compiled.outputs[first:]
 

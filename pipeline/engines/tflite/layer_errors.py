@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.schema_py_generated import TensorType
 from numpy.typing import NDArray
 
 from pipeline.engines.exporter import Calibration, LayerError
@@ -20,19 +21,26 @@ def layer_errors(fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibr
     """See `Exporter.layer_errors`; on the file's first signature, whose shape longer examples are cut to."""
     model = flatbuffer.read(fp32.read_bytes())
     subgraph = model.subgraphs[0]
+    float_tensors = _float_tensors(flatbuffer.read(reduced.read_bytes()))
     found = []
     for name, operators in layers(model).items():
         for owner, operator in operators:
             if owner is subgraph:
                 tensors = [subgraph.tensors[index] for index in operator.inputs if index >= 0]
                 inputs = tuple(t.name.decode() for t in tensors if not _is_constant(model, t))
-                found.append(Probe(name, inputs, subgraph.tensors[operator.outputs[0]].name.decode()))
+                if len(inputs) < len(tensors) or not float_tensors.issuperset(inputs):
+                    found.append(Probe(name, inputs, subgraph.tensors[operator.outputs[0]].name.decode()))
     names = {name for layer in found for name in (*layer.inputs, layer.output)}
     exact, noisy = _Recorder(fp32, spec, names), _Recorder(reduced, spec, names)
     meter = NoiseMeter()
     for inputs_of_one in examples(spec, calibration, EXAMPLES):
         meter.add(exact.run(inputs_of_one), noisy.run(inputs_of_one))
     return meter.rank(found)
+
+
+def _float_tensors(model: Any) -> set[str]:
+    """Tensors of the first signature that are still float; a product of two such is as it was."""
+    return {tensor.name.decode() for tensor in model.subgraphs[0].tensors if tensor.type == TensorType.FLOAT32}
 
 
 def _is_constant(model: Any, tensor: Any) -> bool:

@@ -1,6 +1,6 @@
 """Checks what must hold before a build that needs other machines begins."""
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed
 from pipeline.orchestration.plan.stages import Plan, PlannedStage
 
 _SHOWN = 5
@@ -34,7 +34,7 @@ def require(plan: Plan, lasting_server: bool) -> None:
             "machine that is to do it"
         )
     if plan.uncommitted:
-        shown = ", ".join(plan.uncommitted[:_SHOWN]) + (" and others" if len(plan.uncommitted) > _SHOWN else "")
+        shown = ", ".join(listed(plan.uncommitted, _SHOWN))
         raise InputError(
             f"{names} must run on workers, and these build a commit: {shown} changed since; commit and push, then build"
         )
