@@ -1,7 +1,7 @@
-"""Ordinary stages share the machine; a measurement has it to itself, whoever started the others.
+"""Ordinary stages share the machine; a measurement has it alone, whoever started the other stages.
 
-Two files in the folder for temporary files are locked, so it holds between workspaces and between `dvc repro` and
-`bardlet build`, and a stage that is killed gives its lock back.
+The lock is two files in the folder for temporary files. So it holds between workspaces and between `dvc repro` and
+`bardlet build`, and a stage that is killed gives it back.
 """
 
 import os
@@ -29,7 +29,7 @@ def machine(alone: bool, waiting: Callable[[], None], folder: Path | None = None
         yield
         return
     folder = Path(tempfile.gettempdir()) if folder is None else folder
-    # Whoever waits for the machine keeps the queue, so that a measurement is not overtaken for ever.
+    # A stage that waits for the machine keeps the queue, so that no later stage overtakes a measurement.
     with _opened(folder / "bardlet-queue.lock") as queue, _opened(folder / "bardlet-machine.lock") as held:
         _take(queue, fcntl.LOCK_EX, told := _Once(waiting))
         _take(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, told)

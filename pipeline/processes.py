@@ -1,4 +1,4 @@
-"""Ending process trees, and processes that end with their parent.
+"""Ends process trees, and lets processes end with their parent.
 
 Only the functions that look at other processes import psutil: `bardlet run` on a device has none.
 """

@@ -58,7 +58,7 @@ def main(run: Callable[..., object], names: Sequence[str], alone: bool = False) 
         SystemExit: always; 0 when `run` returned, 2 for a wrong command line, else the error's code.
     """
     if DVC_STAGE in os.environ:
-        # `dvc repro` that is killed leaves its command running, and the next one starts it again beside that.
+        # A killed `dvc repro` leaves its command running, and the next one would start the same command beside it.
         processes.die_with(processes.first_ancestor_without(DVC_STAGE))
     program = f"stages.{Path(sys.argv[0]).stem}"
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]

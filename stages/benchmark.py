@@ -8,17 +8,18 @@ from pathlib import Path
 from pipeline.benchmark.host import fingerprint
 from pipeline.benchmark.lanes import physical_cores, plan, usable_cores
 from pipeline.benchmark.results import remove_results, write_results
-from pipeline.benchmark.run import Outcomes, run_benchmark
+from pipeline.benchmark.run import run_benchmark
 from pipeline.benchmark.subjects import Subject, read_subjects
 from pipeline.errors import StageError
 from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.params.file import load_params
 from pipeline.params.schema import Params
+from pipeline.records.results import Results
 from pipeline.stage import main
 
 
-def run(root: Path = Path()) -> Outcomes:
+def run(root: Path = Path()) -> Results:
     """Measure the fleet and write `artifacts/benchmark/`.
 
     A variant that crashes, hangs or raises is an entry of `failures`; the stage itself succeeds, and the gate
@@ -38,17 +39,16 @@ def run(root: Path = Path()) -> Outcomes:
     subjects = read_fleet(params, layout)
     phases = plan(subjects, physical_cores(usable_cores()), params.benchmark.lane_cores)
     remove_results(layout)
-    outcomes = run_benchmark(phases, params.benchmark)
-    write_results(outcomes, host, params.benchmark, layout)
-    print(f"benchmark: {len(outcomes.measurements)} measurements, {len(outcomes.failures)} variants failed")
-    return outcomes
+    results = write_results(run_benchmark(phases, params.benchmark), host, params.benchmark, layout)
+    print(f"benchmark: {len(results.measurements)} measurements, {len(results.failures)} variants failed")
+    return results
 
 
 def read_fleet(params: Params, layout: Layout) -> list[Subject]:
     """Every variant of every model of the fleet, its files checked."""
     models = [layout.model(name) for name in params.fleet]
     return [
-        subject for model in models for subject in read_subjects(model.fleet_variants, model.fleet_inputs, layout.root)
+        subject for model in models for subject in read_subjects(model.verification, model.fleet_inputs, layout.root)
     ]
 
 

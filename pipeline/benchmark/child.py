@@ -6,9 +6,13 @@ The parent writes JSON lines to standard input: first the job, then commands. Ea
 Standard output is moved aside for the replies before anything is loaded, because engines print to it.
 
     {"engine": "tflite", "path": "int8.tflite", "threads": 1, "cores": [0], "inputs": "inputs.safetensors",
+     "precision": {"weights": "int8", "activations": "int8 dynamic", "inference": "f32", "cache": "none"},
      "cases": ["b1_l32"], "warmup_runs": 20, "warmup_seconds": 0.5}     -> {"load_ms": 12.5}
     {"warm_up": "b1_l32"}                                               -> {"peak_memory_bytes": 52428800}
     {"measure": "b1_l32", "seconds": 0.25, "max_runs": 2000}            -> {"samples_ns": [130211, ...]}
+
+A model with a state gets a new one for each command. What a case has `before` fills it, untimed; before each run the
+state is rewound to that, while the clock stands.
 
 An exception is answered with {"error": "..."}; at the end of its input the process exits.
 """
@@ -19,6 +23,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,10 +34,28 @@ from safetensors.numpy import load_file
 from pipeline.benchmark.measure import measure_block, warm_up
 from pipeline.benchmark.null import ENGINE as NULL
 from pipeline.benchmark.null import open_null
-from pipeline.runtime.session import Session, open_session
+from pipeline.runtime.errors import RuntimeInputError
+from pipeline.runtime.session import Precision, Session, open_session
 
 # Other variants ran since this one's last block: untimed runs bring its caches and clock speed back.
 BLOCK_WARMUP_RUNS = 5
+_BEFORE = "before."
+
+
+@dataclass
+class CaseInputs:
+    """The arrays of a case by input name, and those of the call that fills the state before the clock starts."""
+
+    timed: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    before: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A run, and what undoes it; `None` where it leaves nothing behind."""
+
+    call: Callable[[], NDArray[np.float32]]
+    reset: Callable[[], None] | None
 
 
 class Child:
@@ -44,21 +67,35 @@ class Child:
         self._warmup_runs = int(job["warmup_runs"])
         self._warmup_seconds = float(job["warmup_seconds"])
         start = time.perf_counter()
-        self._session = _open(job["engine"], Path(job["path"]), job["threads"])
+        self._session = _open(job["engine"], Path(job["path"]), job["threads"], Precision(**job["precision"]))
         self.load_ms = (time.perf_counter() - start) * 1000
 
     def answer(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Do what a command of the parent says and return the reply."""
         if "warm_up" in command:
-            warm_up(self._call(command["warm_up"]), self._warmup_runs, self._warmup_seconds)
+            run = timed(self._session, self._inputs[command["warm_up"]])
+            warm_up(run.call, self._warmup_runs, self._warmup_seconds, run.reset)
             return {"peak_memory_bytes": peak_memory_bytes()}
-        call = self._call(command["measure"])
-        warm_up(call, BLOCK_WARMUP_RUNS, self._warmup_seconds)
-        return {"samples_ns": measure_block(call, command["seconds"], command["max_runs"])}
+        run = timed(self._session, self._inputs[command["measure"]])
+        warm_up(run.call, BLOCK_WARMUP_RUNS, self._warmup_seconds, run.reset)
+        return {"samples_ns": measure_block(run.call, command["seconds"], command["max_runs"], run.reset)}
 
-    def _call(self, case: str) -> Callable[[], object]:
-        run, inputs = self._session.run, self._inputs[case]
-        return lambda: run(inputs)
+
+def timed(session: Session, case: CaseInputs) -> Timed:
+    """What is timed of a case; a state is filled here.
+
+    Raises:
+        RuntimeInputError: the case fills a state, and the model has none.
+    """
+    run, inputs, state = session.run, case.timed, session.new_state()
+    if state is None:
+        if case.before:
+            raise RuntimeInputError("the case runs something before the clock starts, but the model carries no state")
+        return Timed(lambda: run(inputs), None)
+    if case.before:
+        run(case.before, state)
+    filled = state.length
+    return Timed(lambda: run(inputs, state), lambda: state.rewind(filled))
 
 
 def pin(cores: list[int]) -> None:
@@ -67,14 +104,15 @@ def pin(cores: list[int]) -> None:
         os.sched_setaffinity(0, cores)
 
 
-def read_inputs(path: Path, cases: list[str]) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """Arrays by case and input name from a safetensors file that names them `<case>.<input>`."""
-    inputs: dict[str, dict[str, NDArray[np.generic]]] = {case: {} for case in cases}
+def read_inputs(path: Path, cases: list[str]) -> dict[str, CaseInputs]:
+    """The arrays of each case from a safetensors file: `<case>.<input>` and `<case>.before.<input>`."""
+    inputs = {case: CaseInputs() for case in cases}
     for name, array in load_file(path).items():
         case, _, input_name = name.partition(".")
         if case in inputs:
-            inputs[case][input_name] = array
-    if empty := [case for case in cases if not inputs[case]]:
+            arrays = inputs[case].before if input_name.startswith(_BEFORE) else inputs[case].timed
+            arrays[input_name.removeprefix(_BEFORE)] = array
+    if empty := [case for case in cases if not inputs[case].timed]:
         raise ValueError(f"{path} has no inputs for {', '.join(empty)}")
     return inputs
 
@@ -93,8 +131,8 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _open(engine: str, path: Path, threads: int | None) -> Session:
-    return open_null(path) if engine == NULL else open_session(engine, path, threads)
+def _open(engine: str, path: Path, threads: int | None, precision: Precision) -> Session:
+    return open_null(path) if engine == NULL else open_session(engine, path, threads, precision)
 
 
 def _reply(stream: TextIO, message: Mapping[str, Any]) -> None:

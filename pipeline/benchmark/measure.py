@@ -8,13 +8,16 @@ from collections.abc import Callable
 MIN_BLOCK_RUNS = 3
 
 
-def measure_block(call: Callable[[], object], seconds: float, max_runs: int) -> list[int]:
+def measure_block(
+    call: Callable[[], object], seconds: float, max_runs: int, reset: Callable[[], object] | None = None
+) -> list[int]:
     """Time `call` again and again with the garbage collector off.
 
     Args:
         call: what is timed, one run a call.
         seconds: no run starts after this time, save for the first few and one already due.
         max_runs: the block ends after this many runs at the latest.
+        reset: undoes what a run left behind; it is called before each run, while the clock stands.
 
     Returns:
         Nanoseconds of each run; at least `MIN_BLOCK_RUNS`, unless `max_runs` is smaller.
@@ -28,6 +31,8 @@ def measure_block(call: Callable[[], object], seconds: float, max_runs: int) -> 
         deadline = clock() + int(seconds * 1e9)
         start = clock()
         while len(samples) < max_runs and (start < deadline or len(samples) < MIN_BLOCK_RUNS):
+            if reset is not None:
+                reset()
             start = clock()
             call()
             samples.append(clock() - start)
@@ -37,13 +42,14 @@ def measure_block(call: Callable[[], object], seconds: float, max_runs: int) -> 
     return samples
 
 
-def warm_up(call: Callable[[], object], runs: int, seconds: float) -> int:
+def warm_up(call: Callable[[], object], runs: int, seconds: float, reset: Callable[[], object] | None = None) -> int:
     """Run `call` untimed, so that lazy preparation and cold caches are over before the first sample.
 
     Args:
         call: what will be timed.
         runs: runs at most; one is made even when this is 0, because the first run of most engines allocates.
         seconds: no run starts after this time.
+        reset: as for `measure_block`.
 
     Returns:
         How many runs were made.
@@ -51,6 +57,8 @@ def warm_up(call: Callable[[], object], runs: int, seconds: float) -> int:
     deadline = time.perf_counter() + seconds
     made = 0
     while made < max(runs, 1) and (made == 0 or time.perf_counter() < deadline):
+        if reset is not None:
+            reset()
         call()
         made += 1
     return made

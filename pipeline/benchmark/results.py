@@ -7,55 +7,64 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.run import Measurement, Outcomes
+from pipeline.benchmark.run import BenchmarkRun, Timing
 from pipeline.benchmark.statistics import summarize
 from pipeline.files import new_folder, write_json
-from pipeline.layout import Layout
+from pipeline.layout import Engine, Layout, Variant
 from pipeline.params.schema import BenchmarkParams
+from pipeline.records.results import Failure, Measurement, Results
 
 # Nothing below a nanosecond was measured; rounding keeps the file readable.
 _DIGITS = 6
+_HEADLINE = ("latency_p50_ms", "latency_p95_ms", "throughput_per_s", "load_ms", "peak_memory_bytes")
 
 
-def write_results(outcomes: Outcomes, host: Mapping[str, Any], params: BenchmarkParams, layout: Layout) -> None:
+def write_results(run: BenchmarkRun, host: Mapping[str, Any], params: BenchmarkParams, layout: Layout) -> Results:
     """Write the samples first and results.json last, so that results.json never names a file that is missing."""
     with new_folder(layout.samples) as folder:
-        for measurement in outcomes.measurements:
-            np.save(folder / measurement.sample_name, np.concatenate(measurement.blocks))
-    results = to_json(outcomes, host, params)
-    write_json(layout.benchmark_metrics, headline_metrics(results["measurements"]))
-    write_json(layout.results, results)
+        for timing in run.timings:
+            np.save(folder / timing.sample_name, np.concatenate(timing.blocks))
+    results = record(run, host, params)
+    write_json(layout.benchmark_metrics, headline_metrics(run.timings))
+    results.write(layout.results)
+    return results
 
 
-def to_json(outcomes: Outcomes, host: Mapping[str, Any], params: BenchmarkParams) -> dict[str, Any]:
+def record(run: BenchmarkRun, host: Mapping[str, Any], params: BenchmarkParams) -> Results:
     """The content of results.json, in the order of model, engine, variant, threads and case."""
-    measured = sorted(outcomes.measurements, key=_order)
-    failures = sorted(outcomes.failures, key=lambda failure: failure.subject.name)
-    return {
-        "host": dict(host),
-        "settings": params.model_dump(mode="json"),
-        "measurements": [_measurement(measurement) for measurement in measured],
-        "failures": [
-            {
-                "model": failure.subject.model,
-                "engine": failure.subject.engine,
-                "variant": failure.subject.variant,
-                "error": failure.error,
-                "signal": failure.signal,
-            }
-            for failure in failures
-        ],
-    }
+    dropouts = sorted(run.dropouts, key=lambda one: one.subject.name)
+    return Results(
+        host=host,
+        settings=params.model_dump(mode="json"),
+        measurements=tuple(_measurement(timing) for timing in sorted(run.timings, key=_order)),
+        failures=tuple(
+            Failure(
+                model=one.subject.model,
+                engine=Engine(one.subject.engine),
+                variant=Variant(one.subject.variant),
+                error=one.error,
+                signal=one.signal,
+            )
+            for one in dropouts
+        ),
+    )
 
 
-def headline_metrics(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Nested model → engine → variant numbers of the reference case with one thread, for `dvc metrics show`."""
-    names = ("latency_p50_ms", "latency_p95_ms", "throughput_per_s", "load_ms", "peak_memory_bytes")
+def headline_metrics(timings: Sequence[Timing]) -> dict[str, Any]:
+    """The judged cases with one thread, for `dvc metrics show`: model, engine, variant and the budgets' case.
+
+    A single `budgets.case` has no name, and its numbers stand under the variant itself.
+    """
     metrics: dict[str, Any] = {}
-    for one in measurements:
-        if one["reference"] and one["threads"] == 1 and not one["all_cores"]:
-            engine = metrics.setdefault(one["model"], {}).setdefault(one["engine"], {})
-            engine[one["variant"]] = {name: one[name] for name in names}
+    for timing in sorted(timings, key=_order):
+        if timing.threads != 1 or timing.all_cores:
+            continue
+        measurement = _measurement(timing).model_dump(include=set(_HEADLINE))
+        numbers = {name: measurement[name] for name in _HEADLINE}
+        for budgeted in timing.subject.budgets_of(timing.case):
+            engine = metrics.setdefault(timing.subject.model, {}).setdefault(timing.subject.engine, {})
+            variant = engine.setdefault(timing.subject.variant, {})
+            variant.update({budgeted.budget: numbers} if budgeted.budget else numbers)
     return metrics
 
 
@@ -66,31 +75,30 @@ def remove_results(layout: Layout) -> None:
         path.unlink(missing_ok=True)
 
 
-def _order(measurement: Measurement) -> tuple[str, bool, int, tuple[int, ...]]:
-    sizes = tuple(measurement.case.shape.values())
-    return measurement.subject.name, measurement.all_cores, measurement.threads, sizes
+def _order(timing: Timing) -> tuple[str, bool, int, tuple[int, ...]]:
+    return timing.subject.name, timing.all_cores, timing.threads, tuple(timing.case.shape.values())
 
 
-def _measurement(measurement: Measurement) -> dict[str, Any]:
-    subject, case = measurement.subject, measurement.case
-    summary = asdict(summarize(measurement.blocks, case.batch))
-    return {
-        "model": subject.model,
-        "engine": subject.engine,
-        "variant": subject.variant,
-        "case": case.name,
-        **case.shape,
-        "reference": case == subject.reference,
-        "threads": measurement.threads,
-        "all_cores": measurement.all_cores,
-        "cores": list(measurement.cores),
+def _measurement(timing: Timing) -> Measurement:
+    subject, case = timing.subject, timing.case
+    summary = asdict(summarize(timing.blocks, case.shape["batch"]))
+    return Measurement(
+        model=subject.model,
+        engine=Engine(subject.engine),
+        variant=Variant(subject.variant),
+        case=case.name,
+        shape=case.shape,
+        judged=timing.judged,
+        threads=timing.threads,
+        all_cores=timing.all_cores,
+        cores=timing.cores,
         **{name: _rounded(value) for name, value in summary.items()},
-        "block_runs": [int(block.size) for block in measurement.blocks],
-        "load_ms": _rounded(measurement.load_ms),
-        "peak_memory_bytes": measurement.peak_memory_bytes,
-        "samples": f"samples/{measurement.sample_name}",
-    }
+        block_runs=tuple(int(block.size) for block in timing.blocks),
+        load_ms=round(timing.load_ms, _DIGITS),
+        peak_memory_bytes=timing.peak_memory_bytes,
+        samples=f"samples/{timing.sample_name}",
+    )
 
 
-def _rounded(value: float | tuple[float, ...]) -> float | list[float]:
-    return [round(one, _DIGITS) for one in value] if isinstance(value, tuple) else round(value, _DIGITS)
+def _rounded(value: float | tuple[float, ...]) -> Any:
+    return tuple(round(one, _DIGITS) for one in value) if isinstance(value, tuple) else round(value, _DIGITS)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import numpy as np
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from pipeline.benchmark.lanes import Lane, Phase
 from pipeline.benchmark.progress import BenchmarkProgress
-from pipeline.benchmark.subjects import Case, Subject
+from pipeline.benchmark.subjects import Subject, Threads
 from pipeline.benchmark.worker import Worker, WorkerError
 from pipeline.params.schema import BenchmarkParams
+from pipeline.records.verification import CaseEntry
 
 
 @dataclass
-class Measurement:
-    """What was measured of one variant in one case with one thread setting.
+class Timing:
+    """Every sample of one variant in one case with one thread setting.
 
     Attributes:
         blocks: float64 milliseconds [runs], one array a round.
@@ -32,7 +33,7 @@ class Measurement:
     """
 
     subject: Subject
-    case: Case
+    case: CaseEntry
     threads: int
     all_cores: bool
     cores: tuple[int, ...]
@@ -45,9 +46,15 @@ class Measurement:
         """File name of the raw samples."""
         return f"{self.subject.name}.{self.case.name}.t{'all' if self.all_cores else self.threads}.npy"
 
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The budgets' cases that it answers: their shape and their threads."""
+        given: Threads = "all" if self.all_cores else self.threads
+        return tuple(one.budget for one in self.subject.budgets_of(self.case) if one.threads == given)
+
 
 @dataclass(frozen=True)
-class Failure:
+class Dropout:
     """A variant that crashed, hung or raised; `signal` is the name of what killed it, if a signal did."""
 
     subject: Subject
@@ -56,18 +63,18 @@ class Failure:
 
 
 @dataclass
-class Outcomes:
-    """Everything that a benchmark run found."""
+class BenchmarkRun:
+    """Everything that a run of the benchmark found."""
 
-    measurements: list[Measurement] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    dropouts: list[Dropout] = field(default_factory=list)
 
-    def failed(self, subject: Subject) -> bool:
-        """Whether the variant has failed already."""
-        return any(failure.subject.name == subject.name for failure in self.failures)
+    def lost(self, subject: Subject) -> bool:
+        """Whether the variant has dropped out already."""
+        return any(one.subject.name == subject.name for one in self.dropouts)
 
 
-def run_benchmark(phases: Sequence[Phase], params: BenchmarkParams) -> Outcomes:
+def run_benchmark(phases: Sequence[Phase], params: BenchmarkParams) -> BenchmarkRun:
     """Measure every phase.
 
     Args:
@@ -75,22 +82,22 @@ def run_benchmark(phases: Sequence[Phase], params: BenchmarkParams) -> Outcomes:
         params: blocks, their seconds and limits.
 
     Returns:
-        Complete measurements only; a variant that failed has an entry in `failures`, and no more than the
-        measurements of the phases before it failed.
+        Complete timings only; a variant that failed has an entry in `dropouts`, and no more than the timings of the
+        phases before it failed.
     """
-    outcomes = Outcomes()
+    found = BenchmarkRun()
     rounds = 1 + params.blocks
     with BenchmarkProgress(sum(len(subjects) * rounds for phase in phases for _, subjects in phase.lanes)) as progress:
         for phase in phases:
-            _run_phase(phase, params, outcomes, progress)
-    return outcomes
+            _run_phase(phase, params, found, progress)
+    return found
 
 
 @dataclass
 class _Running:
     subject: Subject
     worker: Worker
-    measurements: list[Measurement]
+    timings: list[Timing]
 
 
 class _LaneRun:
@@ -99,7 +106,7 @@ class _LaneRun:
     def __init__(self, phase: Phase, lane: Lane, params: BenchmarkParams, stopping: threading.Event) -> None:
         self._phase, self._lane, self._params, self._stopping = phase, lane, params, stopping
         self.running: list[_Running] = []
-        self.failures: list[Failure] = []
+        self.dropouts: list[Dropout] = []
 
     def load(self, subjects: Sequence[Subject], stack: ExitStack, progress: BenchmarkProgress) -> None:
         for subject in subjects:
@@ -123,18 +130,18 @@ class _LaneRun:
             worker.close()
             self.running = [entry for entry in self.running if entry.subject is not subject]
             if not self._stopping.is_set():
-                self.failures.append(Failure(subject, str(error), error.signal_name))
+                self.dropouts.append(Dropout(subject, str(error), error.signal_name))
                 progress.say(f"{subject.name}: {error}")
         progress.advance(subject.name)
 
     def _start(self, subject: Subject, worker: Worker) -> None:
         limit = self._params.load_timeout_s
         reply = worker.ask(self._job(subject), "loading", limit)
-        measurements = []
+        timings = []
         for case in subject.cases:
             warm = worker.ask({"warm_up": case.name}, f"warming up {case.name}", limit)
-            measurements.append(
-                Measurement(
+            timings.append(
+                Timing(
                     subject,
                     case,
                     self._phase.threads,
@@ -144,12 +151,13 @@ class _LaneRun:
                     warm["peak_memory_bytes"],
                 )
             )
-        self.running.append(_Running(subject, worker, measurements))
+        self.running.append(_Running(subject, worker, timings))
 
     def _job(self, subject: Subject) -> dict[str, object]:
         return {
             "engine": subject.engine,
             "path": str(subject.path),
+            "precision": asdict(subject.precision),
             "threads": self._phase.threads,
             "cores": list(self._lane.cores),
             "inputs": str(subject.inputs),
@@ -159,19 +167,19 @@ class _LaneRun:
         }
 
     def _round(self, entry: _Running, block: int) -> None:
-        for measurement in entry.measurements:
-            case, seconds = measurement.case, entry.subject.seconds(measurement.case, self._params.block_seconds)
+        for timing in entry.timings:
+            case, seconds = timing.case, entry.subject.seconds(timing.case, self._params.block_seconds)
             command = {"measure": case.name, "seconds": seconds, "max_runs": self._params.max_block_runs}
             doing = f"measuring {case.name}, block {block + 1} of {self._params.blocks}"
             reply = entry.worker.ask(command, doing, self._params.load_timeout_s + seconds)
-            measurement.blocks.append(np.asarray(reply["samples_ns"], dtype=np.float64) / 1e6)
+            timing.blocks.append(np.asarray(reply["samples_ns"], dtype=np.float64) / 1e6)
 
 
-def _run_phase(phase: Phase, params: BenchmarkParams, outcomes: Outcomes, progress: BenchmarkProgress) -> None:
+def _run_phase(phase: Phase, params: BenchmarkParams, found: BenchmarkRun, progress: BenchmarkProgress) -> None:
     """Load in all lanes, and only when all have loaded measure in all lanes."""
     stopping = threading.Event()
     lanes = [
-        (_LaneRun(phase, lane, params, stopping), [s for s in subjects if not outcomes.failed(s)])
+        (_LaneRun(phase, lane, params, stopping), [s for s in subjects if not found.lost(s)])
         for lane, subjects in phase.lanes
     ]
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=max(len(lanes), 1)) as pool:
@@ -183,5 +191,5 @@ def _run_phase(phase: Phase, params: BenchmarkParams, outcomes: Outcomes, progre
         finally:
             stopping.set()
     for run, _ in lanes:
-        outcomes.measurements += [m for entry in run.running for m in entry.measurements]
-        outcomes.failures += run.failures
+        found.timings += [timing for entry in run.running for timing in entry.timings]
+        found.dropouts += run.dropouts

@@ -4,31 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.errors import IntegrityError
-from pipeline.files import read_json, sha256
+from pipeline.files import sha256
 from pipeline.layout import Variant
+from pipeline.records.export import FileFacts
+from pipeline.records.verification import CaseEntry, JudgedCase, Verification, VerifiedVariant
+from pipeline.runtime.session import Precision
 
 Threads = int | Literal["all"]
 
 
 @dataclass(frozen=True)
-class Case:
-    """One shape of input: the size of each axis that varies, `batch` first."""
+class Budgeted:
+    """A case that has budgets.
 
-    name: str
-    shape: Mapping[str, int]
+    Attributes:
+        budget: its name in `budgets.cases`; "" for a single `budgets.case`.
+        case: the name of the case that has its shape.
+        threads: what it is judged with.
+    """
 
-    @property
-    def batch(self) -> int:
-        """Rows of a run."""
-        return self.shape["batch"]
-
-    @property
-    def size(self) -> int:
-        """Product of the sizes, to sort by."""
-        return prod(self.shape.values())
+    budget: str
+    case: str
+    threads: Threads
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Subject:
 
     Attributes:
         path: the file that the engine opens.
-        inputs: safetensors file with arrays `<case>.<input>`.
+        inputs: safetensors file with arrays `<case>.<input>` and `<case>.before.<input>`.
         cases: from the smallest to the largest, so that each one's peak memory is its own.
-        reference: the case that is judged; it gets half of the variant's time.
+        budgeted: the cases that are judged; together they get half of the variant's time.
         threads: thread settings to measure.
     """
 
@@ -48,8 +48,9 @@ class Subject:
     variant: str
     path: Path
     inputs: Path
-    cases: tuple[Case, ...]
-    reference: Case
+    precision: Precision
+    cases: tuple[CaseEntry, ...]
+    budgeted: tuple[Budgeted, ...]
     threads: tuple[Threads, ...]
 
     @property
@@ -57,74 +58,88 @@ class Subject:
         """`model.engine.variant`."""
         return f"{self.model}.{self.engine}.{self.variant}"
 
-    def seconds(self, case: Case, block_seconds: float) -> float:
-        """Seconds of a block of `case`: half of the round for the reference, the rest in equal parts."""
-        if case is self.reference or len(self.cases) == 1:
-            return block_seconds / 2
-        return block_seconds / 2 / (len(self.cases) - 1)
+    def budgets_of(self, case: CaseEntry) -> tuple[Budgeted, ...]:
+        """The budgets' cases that have the shape of `case`."""
+        return tuple(one for one in self.budgeted if one.case == case.name)
+
+    def seconds(self, case: CaseEntry, block_seconds: float) -> float:
+        """Seconds of a block of `case`: the judged cases share half of the round, the others the rest."""
+        is_judged = bool(self.budgets_of(case))
+        sharing = [one for one in self.cases if bool(self.budgets_of(one)) == is_judged]
+        return block_seconds / 2 / len(sharing)
 
 
-def read_subjects(variants_path: Path, inputs_path: Path, root: Path) -> list[Subject]:
-    """Read a model's variants.json and check every file that it names.
+def read_subjects(verification_path: Path, inputs_path: Path, root: Path) -> list[Subject]:
+    """Read a model's verify.json and check every file that it names.
 
-    The teacher is the reference for speed and memory alone: it is measured only in the reference case, with
-    the threads that are judged.
+    The teacher is there to compare speed and memory with, nothing else: it is measured only in the cases that are
+    judged, with the threads that are judged.
 
     Args:
-        variants_path: `artifacts/fleet/<model>/variants.json`. Its `budget_case` (the axes and `threads`) is the
-            reference case; without it, or where it is not there, the smallest with one thread.
+        verification_path: `artifacts/fleet/<model>/verify.json`.
         inputs_path: `artifacts/fleet/<model>/inputs.safetensors`.
-        root: folder that the paths in variants.json are relative to.
+        root: folder that the paths in verify.json are relative to.
 
     Raises:
-        IntegrityError: a file is missing or differs from its checksum, or the JSON lacks a field.
+        IntegrityError: verify.json is damaged, a file is missing or differs from its checksum, or a judged case is
+            none of those that are measured.
     """
-    entry = read_json(variants_path)
-    try:
-        cases = sorted((_case(c) for c in entry["cases"]), key=lambda case: case.size)
-        reference, judged = _reference(cases, entry.get("budget_case"))
-        problems = [p for v in entry["variants"] for p in check_files(root / v["path"], v["files"])]
-        subjects = [
-            Subject(
-                model=entry["model"],
-                engine=v["engine"],
-                variant=v["variant"],
-                path=root / v["path"],
-                inputs=inputs_path,
-                cases=(reference,) if v["variant"] == Variant.TEACHER else tuple(cases),
-                reference=reference,
-                threads=(judged,) if v["variant"] == Variant.TEACHER else tuple(dict.fromkeys((1, "all", judged))),
-            )
-            for v in entry["variants"]
-        ]
-    except (KeyError, TypeError, IndexError) as error:
-        raise IntegrityError(f"{variants_path}: {type(error).__name__} {error}: `dvc repro` makes it anew") from error
-    if problems:
+    verification = Verification.read(verification_path)
+    cases = sorted(verification.cases, key=lambda case: prod(case.shape.values()))
+    budgeted = tuple(
+        Budgeted(name, _case_of(judged, cases, name, verification_path), judged.threads)
+        for name, judged in verification.judged.items()
+    )
+    if problems := [p for one in verification.variants for p in check_files(root / one.path, one.files)]:
         raise IntegrityError("\n".join(problems))
-    return subjects
+    return [_subject(verification.model, one, cases, budgeted, inputs_path, root) for one in verification.variants]
 
 
-def check_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def check_files(path: Path, files: Mapping[str, FileFacts]) -> list[str]:
     """Compare the files of a variant, all beside `path`, with their SHA-256; return what is wrong."""
     problems = []
     for name, expected in files.items():
         file = path.parent / name
         if not file.is_file():
             problems.append(f"{file} is missing: run `dvc repro` (or `dvc pull`)")
-        elif (observed := sha256(file)) != expected["sha256"]:
+        elif (observed := sha256(file)) != expected.sha256:
             problems.append(
-                f"{file} has SHA-256 {observed}, but {expected['sha256']} was verified: "
+                f"{file} has SHA-256 {observed}, but {expected.sha256} was verified: "
                 "it was changed after the export, `dvc repro` makes it anew"
             )
     return problems
 
 
-def _case(entry: Mapping[str, Any]) -> Case:
-    return Case(entry["name"], {axis: size for axis, size in entry.items() if axis != "name"})
+def _subject(
+    model: str,
+    variant: VerifiedVariant,
+    cases: list[CaseEntry],
+    budgeted: tuple[Budgeted, ...],
+    inputs: Path,
+    root: Path,
+) -> Subject:
+    judged_threads = dict.fromkeys(one.threads for one in budgeted)
+    judged_names = {one.case for one in budgeted}
+    is_teacher = variant.variant is Variant.TEACHER
+    return Subject(
+        model=model,
+        engine=variant.engine.value,
+        variant=variant.variant.value,
+        path=root / variant.path,
+        inputs=inputs,
+        precision=Precision(**variant.precision.model_dump()),
+        cases=tuple(case for case in cases if not is_teacher or case.name in judged_names),
+        budgeted=budgeted,
+        threads=tuple(judged_threads) if is_teacher else tuple(dict.fromkeys((1, "all", *judged_threads))),
+    )
 
 
-def _reference(cases: list[Case], wanted: Mapping[str, Any] | None) -> tuple[Case, Threads]:
-    """The case that is judged, and its thread setting."""
-    chosen = wanted or {"threads": 1}
-    exact = [case for case in cases if all(chosen.get(axis) == size for axis, size in case.shape.items())]
-    return (exact or cases)[0], chosen["threads"]
+def _case_of(judged: JudgedCase, cases: list[CaseEntry], name: str, path: Path) -> str:
+    """The name of the smallest case with the sizes that are judged."""
+    for case in cases:
+        if all(case.shape.get(axis) == size for axis, size in judged.shape.items()):
+            return case.name
+    key = f"budgets.cases.{name}" if name else "budgets.case"
+    wanted = ", ".join(f"{axis} {size}" for axis, size in judged.shape.items())
+    has = ", ".join(case.name for case in cases) or "none"
+    raise IntegrityError(f"{path}: {key} asks for {wanted}, which is no case of the model: it has {has}")

@@ -141,7 +141,7 @@ def _build_prepared(prepared: _Prepared, request: Request) -> list[StageResult]:
 
 
 def _build_here(root: Path, request: Request) -> tuple[list[StageResult], BardletError | None]:
-    """Build as a run that a schedule or the UI started, and share it; what is told goes to the run's log."""
+    """Build as a run that a schedule or the UI started, and share the results; all lines go to the run's log."""
     prefect_server.set_defaults(root, os.environ)
     results: list[StageResult] = []
     try:

@@ -1,4 +1,4 @@
-"""Stages as tasks of a flow run."""
+"""Shows stages as tasks of a flow run."""
 
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Ending a build whose flow run was cancelled.
+"""Ends a build whose flow run was cancelled.
 
-Prefect ends the process of a run that a runner or worker started, some seconds later; of a build from a terminal nobody
-is told. So the build itself asks for the state of its run.
+Prefect ends the process of a run that a runner or worker started, some seconds later. It tells nobody about a build
+from a terminal. So the build itself asks for the state of its run.
 """
 
 import os
@@ -16,7 +16,7 @@ from prefect.exceptions import PrefectException
 
 from pipeline.errors import ExitCode
 
-# With the 1.5 s that stages get to end, and the time it takes to end what does not, it stays below 5.
+# Stages get 1.5 s to end, and it takes time to kill those that do not. All of it together stays below 5 s.
 SECONDS = 1.0
 # For a build without its parent to end its stages and to tell a server, which may be gone as well.
 _LAST_SECONDS = 10

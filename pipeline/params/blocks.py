@@ -143,11 +143,11 @@ class Budgets(Block):
 
     Attributes:
         case: the one case that is judged.
-        cases: several, each with a name; given instead of `case`.
+        cases: several, each with a name; exactly one of the two is there.
     """
 
-    case: BudgetCase | None = None
-    cases: Mapping[str, BudgetCase] | None = None
+    case: OrAbsent[BudgetCase] = None
+    cases: OrAbsent[Mapping[str, BudgetCase]] = None
     params: Budget
     macs: Budget
     quality: Block

@@ -29,16 +29,24 @@ def judged_cases(document: Document, model: KeyPath) -> list[KeyPath]:
 
 def _one_kind_of_case(document: Document, model: KeyPath) -> Iterator[Problem]:
     budgets = (*model, "budgets")
-    block = document.get(budgets, dict)
-    if block is None:
-        return
-    if "case" in block and "cases" in block:
-        message = f"stands beside `case`{document.mention((*budgets, 'case'))}: write one of the two"
-        yield document.problem((*budgets, "cases"), message)
-    elif block.get("cases") == {}:
-        yield document.problem((*budgets, "cases"), "names no case: write at least one, or `case`")
-    elif "case" not in block and "cases" not in block and not any(nearest(str(key), ["case"]) for key in block):
-        yield document.problem(budgets, "has neither `case` nor `cases`: write the case that latency is judged in")
+    case, cases = (*budgets, "case"), (*budgets, "cases")
+    single, several = document.get(case, dict), document.get(cases, dict)
+    if single is not None and several is not None:
+        message = f"stands beside `case`{document.mention(case)}: write `none` for one of the two"
+        yield document.problem(cases, message)
+    elif several == {}:
+        yield document.problem(cases, "names no case: write at least one, or `case`")
+    elif _lacks_both(document.get(budgets, dict)):
+        message = "has neither `case` nor `cases`: write the case that latency is judged in"
+        yield document.problem(budgets, message)
+
+
+def _lacks_both(budgets: Mapping[str, object] | None) -> bool:
+    """Whether both are left out; a key much like them is reported as a misspelt one, and not as a missing one too."""
+    names = ("case", "cases")
+    if not budgets or any(budgets.get(name, "none") != "none" for name in names):
+        return False
+    return not any(nearest(key, names) for key in budgets if key not in names)
 
 
 def _names(document: Document, model: KeyPath) -> Iterator[Problem]:

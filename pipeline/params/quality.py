@@ -11,7 +11,7 @@ class Measure:
     """A measure of quality as verify writes it.
 
     Attributes:
-        key: its name in variants.json.
+        key: its name in verify.json.
         title: at the head of a column.
         meaning: half a sentence for report and model card.
         plotted: whether the report plots it against latency, where all variants have it; else the first is plotted.

@@ -32,7 +32,7 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-B = TypeVar("B", bound=Block)
+B = TypeVar("B")
 
 
 def _nothing(_: Any) -> None:

@@ -6,7 +6,7 @@ from pipeline.layout import Engine
 from pipeline.records.history import Night
 from pipeline.records.verdict import Outcome
 from pipeline.report import svg
-from pipeline.report.rows import three_digits
+from pipeline.report.numbers import three_digits
 
 WIDTH, HEIGHT = 920.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, WIDTH - 30.0, 20.0, HEIGHT - 34.0

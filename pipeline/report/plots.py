@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline.params.quality import Measure
 from pipeline.report import svg
-from pipeline.report.rows import VariantRow, format_quantity, three_digits
+from pipeline.report.numbers import format_quantity, three_digits
+from pipeline.report.rows import VariantRow
 
 WIDTH = 920
 _LARGEST_RADIUS = 40.0

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.benchmark.lanes import make_lanes, physical_cores, plan, spread
-from pipeline.benchmark.subjects import Case, Subject, Threads
+from pipeline.benchmark.subjects import Subject, Threads
 from pipeline.errors import InputError
-
-CASE = Case("b1_l32", {"batch": 1, "length": 32})
+from pipeline.runtime.session import Precision
+from tests.benchmark.entries import LATENCY
 
 
 def subject(engine: str, variant: str, model: str = "m", threads: tuple[Threads, ...] = (1, "all")) -> Subject:
-    return Subject(model, engine, variant, Path("x"), Path("y"), (CASE,), CASE, threads)
+    return Subject(model, engine, variant, Path("x"), Path("y"), Precision(), (LATENCY,), (), threads)
 
 
 FLEET = [subject(engine, variant) for engine in ("a", "b", "c") for variant in ("fp32", "int8")]

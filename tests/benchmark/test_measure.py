@@ -34,3 +34,10 @@ def test_garbage_collector_is_off_while_timing_and_back_after_an_error() -> None
 def test_warm_up_runs_once_at_least() -> None:
     assert warm_up(lambda: None, runs=0, seconds=0) == 1
     assert warm_up(lambda: None, runs=4, seconds=60) == 4
+
+
+def test_what_a_run_leaves_behind_is_undone_before_each_one() -> None:
+    events: list[str] = []
+    measure_block(lambda: events.append("run"), 60, 2, reset=lambda: events.append("reset"))
+    warm_up(lambda: events.append("warm"), 2, 60, reset=lambda: events.append("reset"))
+    assert events == ["reset", "run", "reset", "run", "reset", "warm", "reset", "warm"]

@@ -1,7 +1,5 @@
-"""The harness with real child processes: the null engine, real crashes, and one real ONNX model."""
+"""The harness with real child processes: the null engine, real crashes, and real ONNX models."""
 
-import hashlib
-import json
 import os
 import signal
 from collections.abc import Mapping
@@ -10,21 +8,25 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from pipeline.benchmark.lanes import plan, usable_cores
-from pipeline.benchmark.results import to_json, write_results
-from pipeline.benchmark.run import Outcomes, run_benchmark
-from pipeline.benchmark.subjects import Subject, read_subjects
+from pipeline.benchmark.results import record, write_results
+from pipeline.benchmark.run import BenchmarkRun, run_benchmark
+from pipeline.benchmark.subjects import Budgeted, Subject, read_subjects
 from pipeline.benchmark.worker import Worker, WorkerError
 from pipeline.commands.bench import bench
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import read_json
-from pipeline.layout import Layout
+from pipeline.layout import Engine, Layout, Variant
 from pipeline.params.schema import BenchmarkParams
+from pipeline.records import export
+from pipeline.records.results import Results
+from pipeline.records.verification import CaseEntry, JudgedCase
+from pipeline.runtime.session import Precision
+from tests.benchmark.entries import LATENCY, THROUGHPUT, verification
+from tests.benchmark.tiny_onnx import mean_embedding, running_sum
 
-CASES = [{"name": "b1_l32", "batch": 1, "length": 32}, {"name": "b4_l16", "batch": 4, "length": 16}]
 SHAPES = {"b1_l32": (1, 32), "b4_l16": (4, 16)}
 PARAMS = BenchmarkParams(
     lane_cores=1, blocks=2, warmup_runs=2, block_seconds=0.02, max_block_runs=10, load_timeout_s=60
@@ -33,47 +35,70 @@ WORKS = "any nothing"
 
 
 def null_subjects(folder: Path, behaviours: Mapping[str, str]) -> list[Subject]:
-    """Variants of the null engine, named by the keys."""
-    paths = {}
+    """Variants of the null engine, named by the keys; a teacher has the judged case alone."""
+    inputs = write_inputs(folder)
+    made = []
     for variant, behaviour in behaviours.items():
-        paths[variant] = folder / f"{variant}.null"
-        paths[variant].write_text(behaviour)
-    return subjects("null", folder, paths)
+        path = folder / f"{variant}.null"
+        path.write_text(behaviour)
+        is_teacher = variant == Variant.TEACHER
+        made.append(
+            Subject(
+                model="m",
+                engine="null",
+                variant=variant,
+                path=path,
+                inputs=inputs,
+                precision=Precision(),
+                cases=(LATENCY,) if is_teacher else (LATENCY, THROUGHPUT),
+                budgeted=(Budgeted("", LATENCY.name, 1),),
+                threads=(1,) if is_teacher else (1, "all"),
+            )
+        )
+    return made
 
 
-def subjects(engine: str, folder: Path, paths: Mapping[str, Path]) -> list[Subject]:
-    """Write variants.json and inputs.safetensors as the verify stage does, and read them back."""
-    entries = []
-    for variant, path in paths.items():
-        files = {path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
-        entries.append({"engine": engine, "variant": variant, "path": path.name, "files": files})
-    variants = folder / "variants.json"
-    variants.write_text(json.dumps({"model": "m", "cases": CASES, "variants": entries}))
+def write_inputs(folder: Path) -> Path:
+    """inputs.safetensors of both cases."""
     arrays = {}
     for case, shape in SHAPES.items():
         arrays[f"{case}.input_ids"] = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(shape) % 50
         arrays[f"{case}.attention_mask"] = np.ones(shape, dtype=np.int32)
     save_file(arrays, folder / "inputs.safetensors")
-    return read_subjects(variants, folder / "inputs.safetensors", folder)
+    return folder / "inputs.safetensors"
 
 
-def measure(found: list[Subject], params: BenchmarkParams = PARAMS) -> Outcomes:
+def onnx_subjects(
+    folder: Path, model: onnx.ModelProto, *variants: Variant, judged: Mapping[str, JudgedCase] | None = None
+) -> list[Subject]:
+    """Variants of ONNX Runtime, all the same file, through verify.json and inputs.safetensors."""
+    onnx.save(model, folder / "model.onnx")
+    files = {(Engine.ONNXRUNTIME, variant): "model.onnx" for variant in variants}
+    verification(folder, files, judged=judged).write(folder / "verify.json")
+    return read_subjects(folder / "verify.json", write_inputs(folder), folder)
+
+
+def measure(found: list[Subject], params: BenchmarkParams = PARAMS) -> BenchmarkRun:
     return run_benchmark(plan(found, usable_cores(), params.lane_cores), params)
 
 
-def measured(outcomes: Outcomes, variant: str) -> set[tuple[str, bool]]:
-    return {(m.case.name, m.all_cores) for m in outcomes.measurements if m.subject.variant == variant}
+def measured(run: BenchmarkRun, variant: str) -> set[tuple[str, bool]]:
+    return {(one.case.name, one.all_cores) for one in run.timings if one.subject.variant == variant}
 
 
 ALL_CASES = {(case, everything) for case in SHAPES for everything in (False, True)}
 
 
 def test_null_variants_are_measured_in_every_case_with_one_thread_and_all_cores(tmp_path: Path) -> None:
-    outcomes = measure(null_subjects(tmp_path, {"fp32": WORKS, "teacher": WORKS}))
-    assert outcomes.failures == []
-    assert measured(outcomes, "fp32") == ALL_CASES
-    assert measured(outcomes, "teacher") == {("b1_l32", False)}
-    for one in outcomes.measurements:
+    run = measure(null_subjects(tmp_path, {"fp32": WORKS, "teacher": WORKS}))
+    assert run.dropouts == []
+    assert measured(run, "fp32") == ALL_CASES
+    assert measured(run, "teacher") == {("b1_l32", False)}
+    assert {one.sample_name for one in run.timings if one.judged} == {
+        "m.null.fp32.b1_l32.t1.npy",
+        "m.null.teacher.b1_l32.t1.npy",
+    }
+    for one in run.timings:
         assert len(one.blocks) == PARAMS.blocks
         assert all(0 < block.size <= PARAMS.max_block_runs for block in one.blocks)
         assert one.peak_memory_bytes > 1 << 20
@@ -81,7 +106,7 @@ def test_null_variants_are_measured_in_every_case_with_one_thread_and_all_cores(
 
 
 def test_crashing_variants_fail_alone_and_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    outcomes = measure(
+    run = measure(
         null_subjects(
             tmp_path,
             {
@@ -93,25 +118,25 @@ def test_crashing_variants_fail_alone_and_by_name(tmp_path: Path, capfd: pytest.
             },
         )
     )
-    failures = {failure.subject.variant: failure for failure in outcomes.failures}
-    assert failures["early"].error == "killed by SIGSEGV while loading"
-    assert failures["early"].signal == failures["late"].signal == "SIGSEGV"
-    assert failures["late"].error == "killed by SIGSEGV while warming up b1_l32"
-    assert failures["killed"].signal == "SIGKILL"
-    assert failures["raising"].error == "failed while loading: RuntimeError: the null engine was told to raise"
-    assert failures["raising"].signal is None
-    assert set(failures) == {"early", "late", "killed", "raising"}
-    assert measured(outcomes, "fp32") == ALL_CASES
+    dropouts = {dropout.subject.variant: dropout for dropout in run.dropouts}
+    assert dropouts["early"].error == "killed by SIGSEGV while loading"
+    assert dropouts["early"].signal == dropouts["late"].signal == "SIGSEGV"
+    assert dropouts["late"].error == "killed by SIGSEGV while warming up b1_l32"
+    assert dropouts["killed"].signal == "SIGKILL"
+    assert dropouts["raising"].error == "failed while loading: RuntimeError: the null engine was told to raise"
+    assert dropouts["raising"].signal is None
+    assert set(dropouts) == {"early", "late", "killed", "raising"}
+    assert measured(run, "fp32") == ALL_CASES
     assert "m.null.early: killed by SIGSEGV while loading" in capfd.readouterr().err
 
 
 def test_hanging_variant_is_killed_and_fails_alone(tmp_path: Path) -> None:
     params = PARAMS.model_copy(update={"load_timeout_s": 5.0})
-    outcomes = measure(null_subjects(tmp_path, {"int8": "loading hang", "fp32": WORKS}), params)
-    assert [failure.error for failure in outcomes.failures] == [
+    run = measure(null_subjects(tmp_path, {"int8": "loading hang", "fp32": WORKS}), params)
+    assert [dropout.error for dropout in run.dropouts] == [
         "hung while loading: killed after 5 s (benchmark.load_timeout_s)"
     ]
-    assert measured(outcomes, "fp32") == ALL_CASES
+    assert measured(run, "fp32") == ALL_CASES
 
 
 def test_child_killed_from_outside_while_idle_is_named(tmp_path: Path) -> None:
@@ -119,6 +144,7 @@ def test_child_killed_from_outside_while_idle_is_named(tmp_path: Path) -> None:
     job = {
         "engine": "null",
         "path": str(subject.path),
+        "precision": {},
         "threads": 1,
         "cores": usable_cores(),
         "inputs": str(subject.inputs),
@@ -135,48 +161,112 @@ def test_child_killed_from_outside_while_idle_is_named(tmp_path: Path) -> None:
 
 
 def test_changed_file_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    [subject] = null_subjects(tmp_path, {"fp32": WORKS})
-    subject.path.write_text("any nothing ")
-    with pytest.raises(IntegrityError, match=r"fp32\.null has SHA-256 .* was verified: it was changed"):
-        read_subjects(tmp_path / "variants.json", tmp_path / "inputs.safetensors", tmp_path)
+    [subject] = onnx_subjects(tmp_path, mean_embedding(), Variant.FP32)
+    subject.path.write_bytes(b"another file")
+    with pytest.raises(IntegrityError, match=r"model\.onnx has SHA-256 .* was verified: it was changed"):
+        read_subjects(tmp_path / "verify.json", subject.inputs, tmp_path)
     subject.path.unlink()
-    with pytest.raises(IntegrityError, match=r"fp32\.null is missing"):
-        read_subjects(tmp_path / "variants.json", tmp_path / "inputs.safetensors", tmp_path)
+    with pytest.raises(IntegrityError, match=r"model\.onnx is missing"):
+        read_subjects(tmp_path / "verify.json", subject.inputs, tmp_path)
 
 
-def test_budget_case_becomes_the_reference(tmp_path: Path) -> None:
-    null_subjects(tmp_path, {"teacher": WORKS, "int8": WORKS})
-    variants = tmp_path / "variants.json"
-    content = json.loads(variants.read_text()) | {"budget_case": {"batch": 4, "length": 16, "threads": 2}}
-    variants.write_text(json.dumps(content))
-    teacher, int8 = read_subjects(variants, tmp_path / "inputs.safetensors", tmp_path)
+def test_teacher_is_measured_in_the_judged_cases_alone(tmp_path: Path) -> None:
+    judged = {"one": JudgedCase(shape=THROUGHPUT.shape, threads=2)}
+    teacher, int8 = onnx_subjects(tmp_path, mean_embedding(), Variant.TEACHER, Variant.INT8, judged=judged)
     assert [case.name for case in teacher.cases] == ["b4_l16"]
     assert teacher.threads == (2,)
+    assert int8.cases == (LATENCY, THROUGHPUT)
     assert int8.threads == (1, "all", 2)
-    assert int8.reference == teacher.cases[0]
+    assert int8.budgets_of(THROUGHPUT) == (Budgeted("one", "b4_l16", 2),)
+    assert int8.budgets_of(LATENCY) == ()
+
+
+def test_judged_cases_share_half_of_the_time(tmp_path: Path) -> None:
+    one, two, three = (CaseEntry(name=f"b1_t{n}", shape={"batch": 1, "tokens": n}) for n in (1, 32, 128))
+    onnx.save(mean_embedding(), tmp_path / "model.onnx")
+    files = {(Engine.ONNXRUNTIME, Variant.FP32): "model.onnx"}
+    judged = {name: JudgedCase(shape=case.shape, threads=1) for name, case in {"token": one, "first": three}.items()}
+    verification(tmp_path, files, cases=(three, one, two), judged=judged).write(tmp_path / "verify.json")
+    [subject] = read_subjects(tmp_path / "verify.json", write_inputs(tmp_path), tmp_path)
+    assert subject.cases == (one, two, three)
+    assert [subject.seconds(case, 2.0) for case in subject.cases] == [0.5, 1.0, 0.5]
+
+
+def test_a_judged_case_that_is_not_measured_is_named(tmp_path: Path) -> None:
+    judged = {"token": JudgedCase(shape={"batch": 1, "length": 7}, threads=1)}
+    with pytest.raises(
+        IntegrityError, match=r"budgets\.cases\.token asks for batch 1, length 7, .* no case .* has b1_l32, b4_l16"
+    ):
+        onnx_subjects(tmp_path, mean_embedding(), Variant.FP32, judged=judged)
+
+
+def test_the_engine_gets_the_variants_precision(tmp_path: Path) -> None:
+    onnx.save(mean_embedding(), tmp_path / "model.onnx")
+    reduced = export.Precision(weights="int8", activations="int8 dynamic", inference="bf16", cache="none")
+    files = {(Engine.ONNXRUNTIME, Variant.INT8): "model.onnx"}
+    verification(tmp_path, files, precision=reduced).write(tmp_path / "verify.json")
+    run = measure(read_subjects(tmp_path / "verify.json", write_inputs(tmp_path), tmp_path))
+    # ONNX Runtime has no bf16: that it says so shows that it was asked.
+    assert [dropout.error.rpartition(": ")[0].partition("Error: ")[2] for dropout in run.dropouts] == [
+        f"{tmp_path / 'model.onnx'}: onnxruntime has no inference in 'bf16'"
+    ]
 
 
 def test_results_of_a_real_onnx_model(tmp_path: Path) -> None:
-    path = tmp_path / "fp32.onnx"
-    onnx.save(mean_embedding(), path)
-    outcomes = measure(subjects("onnxruntime", tmp_path, {"fp32": path}))
-    assert outcomes.failures == []
+    run = measure(onnx_subjects(tmp_path, mean_embedding(), Variant.FP32))
+    assert run.dropouts == []
     layout = Layout(tmp_path)
-    write_results(outcomes, {"cpu": "test"}, PARAMS, layout)
-    results = read_json(layout.results)
-    assert results == json.loads(json.dumps(to_json(outcomes, {"cpu": "test"}, PARAMS)))
-    assert len(results["measurements"]) == 4
-    for one in results["measurements"]:
-        samples = np.load(layout.results.parent / one["samples"])
+    write_results(run, {"cpu": "test"}, PARAMS, layout)
+    results = Results.read(layout.results)
+    assert results == record(run, {"cpu": "test"}, PARAMS)
+    assert len(results.measurements) == 4
+    for one in results.measurements:
+        samples = np.load(layout.results.parent / one.samples)
         assert samples.dtype == np.float64
-        assert samples.shape == (one["runs"],) == (sum(one["block_runs"]),)
-        assert one["latency_p95_ms"] == pytest.approx(np.percentile(samples, 95), abs=1e-6)
-        assert 0 < one["latency_p50_ms"] <= one["latency_p90_ms"] <= one["latency_p99_ms"]
+        assert samples.shape == (one.runs,) == (sum(one.block_runs),)
+        assert one.latency_p95_ms == pytest.approx(np.percentile(samples, 95), abs=1e-6)
+        assert 0 < one.latency_p50_ms <= one.latency_p90_ms <= one.latency_p99_ms
+        assert one.shape == {"b1_l32": LATENCY, "b4_l16": THROUGHPUT}[one.case].shape
+        assert one.judged == (("",) if (one.case, one.threads, one.all_cores) == ("b1_l32", 1, False) else ())
+    headline = results.judged("m", Engine.ONNXRUNTIME, Variant.FP32)
+    assert headline is not None
     metrics = read_json(layout.benchmark_metrics)["m"]["onnxruntime"]["fp32"]
-    [headline] = [
-        one for one in results["measurements"] if one["samples"] == "samples/m.onnxruntime.fp32.b1_l32.t1.npy"
-    ]
-    assert metrics["latency_p95_ms"] == headline["latency_p95_ms"]
+    assert metrics["latency_p95_ms"] == headline.latency_p95_ms
+
+
+def test_metrics_of_several_judged_cases_stand_by_their_names(tmp_path: Path) -> None:
+    judged = {"one": JudgedCase(shape=LATENCY.shape, threads=1), "many": JudgedCase(shape=THROUGHPUT.shape, threads=1)}
+    run = measure(onnx_subjects(tmp_path, mean_embedding(), Variant.FP32, judged=judged))
+    write_results(run, {"cpu": "test"}, PARAMS, Layout(tmp_path))
+    results, metrics = Results.read(Layout(tmp_path).results), read_json(Layout(tmp_path).benchmark_metrics)
+    for name in judged:
+        found = results.judged("m", Engine.ONNXRUNTIME, Variant.FP32, name)
+        assert found is not None
+        assert metrics["m"]["onnxruntime"]["fp32"][name]["latency_p50_ms"] == found.latency_p50_ms
+
+
+def test_a_state_is_filled_before_the_clock_and_rewound_between_runs(tmp_path: Path) -> None:
+    first = CaseEntry(name="b1_t1", shape={"batch": 1, "tokens": 1})
+    later = CaseEntry(name="b1_t1_after", shape={"batch": 1, "tokens": 1}, before=True)
+    onnx.save(running_sum(capacity=2), tmp_path / "sum.onnx")
+    arrays = {"b1_t1": (7, 0), "b1_t1_after": (5, 1), "b1_t1_after.before": (3, 0)}
+    save_file(
+        {
+            f"{case}.{name}": array
+            for case, (token, position) in arrays.items()
+            for name, array in {
+                "tokens": np.array([[token]], np.int32),
+                "position": np.array([position], np.int32),
+            }.items()
+        },
+        tmp_path / "inputs.safetensors",
+    )
+    files = {(Engine.ONNXRUNTIME, Variant.FP32): "sum.onnx"}
+    verification(tmp_path, files, cases=(first, later)).write(tmp_path / "verify.json")
+    run = measure(read_subjects(tmp_path / "verify.json", tmp_path / "inputs.safetensors", tmp_path))
+    assert run.dropouts == []
+    assert {one.case.name for one in run.timings} == {"b1_t1", "b1_t1_after"}
+    assert all(block.size > 0 for one in run.timings for block in one.blocks)
 
 
 def test_bench_command_measures_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,28 +281,3 @@ def test_bench_command_measures_one_file(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(InputError, match=r"no engine opens \.txt: \.onnx, \.xml, \.tflite"):
         (tmp_path / "model.txt").touch()
         bench(tmp_path / "model.txt")
-
-
-def mean_embedding(vocabulary: int = 50) -> onnx.ModelProto:
-    """Embedding of `vocabulary` x 8, masked and averaged; ids and mask int32 [batch, length]."""
-    table = np.random.default_rng(0).standard_normal((vocabulary, 8)).astype(np.float32)
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["mask", "last"], ["mask3"]),
-        helper.make_node("Mul", ["embedded", "mask3"], ["masked"]),
-        helper.make_node("ReduceMean", ["masked", "middle"], ["output"], keepdims=0),
-    ]
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "length"])
-        for name in ("input_ids", "attention_mask")
-    ]
-    constants = {"table": table, "last": np.array([-1]), "middle": np.array([1])}
-    graph = helper.make_graph(
-        nodes,
-        "mean_embedding",
-        inputs,
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 8])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

@@ -5,13 +5,12 @@ import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from dvc.repo import Repo
 
 from pipeline.orchestration import dvc_inside
-from pipeline.orchestration.dvc_inside import commands, graph
 from tests.orchestration import graphs
 
 FOLDER = Path(str(dvc_inside.__file__)).parent
@@ -129,11 +128,22 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         stream.write("  each:\n    foreach: {m: 1}\n    do: {cmd: 'touch ${key}', outs: ['${key}']}\n")
         stream.write("  all:\n    matrix: {model: [m]}\n    cmd: touch ${item.model}2\n    outs: ['${item.model}2']\n")
     monkeypatch.chdir(root)
-    with Repo() as found:
+    with import_module("dvc.repo").Repo() as found:
         yield found
 
 
-def test_dvcs_objects_have_the_attributes_that_are_read(repo: Any) -> None:
+# Imported late: where DVC lacks a name, the tests above say which, and these two modules cannot be imported.
+@pytest.fixture
+def graph() -> ModuleType:
+    return import_module("pipeline.orchestration.dvc_inside.graph")
+
+
+@pytest.fixture
+def commands() -> ModuleType:
+    return import_module("pipeline.orchestration.dvc_inside.commands")
+
+
+def test_dvcs_objects_have_the_attributes_that_are_read(repo: Any, graph: ModuleType) -> None:
     stage = graph.load_stage(repo, "b")
     parameters = [dep for dep in stage.deps if graph.is_parameters(dep)]
     assert not lacking(repo, REPO)
@@ -147,7 +157,7 @@ def test_dvcs_objects_have_the_attributes_that_are_read(repo: Any) -> None:
     assert not lacking(repo.cache.local, {"add", "exists", "fs", "oid_to_path", "oids_exist"})
 
 
-def test_generated_stages_know_their_group_and_its_items(repo: Any) -> None:
+def test_generated_stages_know_their_group_and_its_items(repo: Any, graph: ModuleType) -> None:
     each, matrix = (graph.load_stage(repo, name) for name in ("each@m", "all@m"))
     assert (each.raw_data.generated_from, matrix.raw_data.generated_from) == ("each", "all")
     definitions = matrix.dvcfile.resolver.definitions
@@ -157,13 +167,15 @@ def test_generated_stages_know_their_group_and_its_items(repo: Any) -> None:
     assert [graph.model_of(graph.load_stage(repo, name)) for name in ("each@m", "all@m", "a")] == ["m", "m", None]
 
 
-def test_the_serial_order_is_that_of_dvc_repro(repo: Any) -> None:
+def test_the_serial_order_is_that_of_dvc_repro(repo: Any, graph: ModuleType) -> None:
     ordered = graph.serial_order(repo, ["b"])
     names = [(stage.addressing, [other.addressing for other in upstream]) for stage, upstream in ordered]
     assert names == [("a", []), ("b", ["a"])]
 
 
-def test_dvc_runs_a_stage_by_the_function_that_is_replaced_and_says_when_it_restores(repo: Any) -> None:
+def test_dvc_runs_a_stage_by_the_function_that_is_replaced_and_says_when_it_restores(
+    repo: Any, graph: ModuleType, commands: ModuleType
+) -> None:
     ran = []
 
     def run(stage: Any) -> None:
@@ -179,7 +191,7 @@ def test_dvc_runs_a_stage_by_the_function_that_is_replaced_and_says_when_it_rest
     assert (ran, restored.heard) == (["a"], True)
 
 
-def test_dvc_says_how_a_command_ended(repo: Any) -> None:
+def test_dvc_says_how_a_command_ended(repo: Any, graph: ModuleType, commands: ModuleType) -> None:
     stage = graph.load_stage(repo, "a")
     stage.cmd = "exit 3"
     with repo.lock, pytest.raises(Exception) as failed:

@@ -1,12 +1,15 @@
 """Links on a run's page lead to report and releases, and to nothing else."""
 
 import http.client
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.orchestration.pages import web
+from pipeline.orchestration.pages.prefect_server import ANY
 
 CARD = """---
 license: apache-2.0
@@ -116,6 +119,22 @@ def test_a_request_by_a_foreign_name_is_refused(ask: http.client.HTTPConnection,
     status, _, text = get(ask, "/artifacts/report/index.html", Host=host)
     assert status == 400
     assert "report" not in text
+
+
+def test_on_all_interfaces_the_machine_has_a_name_and_addresses(workspace: Path) -> None:
+    with web.serve(workspace, ANY, 0, "board-1") as address:
+        assert address.startswith("http://board-1:")
+        ask = http.client.HTTPConnection("127.0.0.1", int(address.rpartition(":")[2]), timeout=30)
+        own = [
+            entry.address
+            for entries in psutil.net_if_addrs().values()
+            for entry in entries
+            if entry.family == socket.AF_INET
+        ]
+        assert own
+        answers = {host: get(ask, "/artifacts/report/index.html", Host=host)[0] for host in ["board-1", *own]}
+        assert set(answers.values()) == {200}
+        assert get(ask, "/artifacts/report/index.html", Host="board-2")[0] == 400
 
 
 def test_a_port_that_is_taken_is_an_error(workspace: Path) -> None:

@@ -1,15 +1,27 @@
 """Blocks of params.yaml that contradict each other: named with line and advice, before anything runs."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from pipeline.layout import Variant
-from pipeline.params import checks, yaml_lines
+from pipeline.params import checks, tasks, yaml_lines
 from pipeline.params.file import load_params
 from tests.params.edits import MODEL, SHIPPED, Edit, line_of, problems_of, replaced, the_problem
 
-CASE = "      case: {batch: 1, length: 32, threads: 1}   # where latency is judged\n"
+
+def block(name: str) -> str:
+    """The lines of a block of the shipped docs-embed, with its name."""
+    lines = replaced(()).split("  docs-embed:\n")[1].splitlines(keepends=True)
+    start = lines.index(f"    {name}:\n")
+    end = next(i for i, line in enumerate(lines) if i > start and not line.startswith("     "))
+    return "".join(lines[start:end])
+
+
+CASE = block("budgets").split("      params:")[0].removeprefix("    budgets:\n")
 CASES = (
+    "      case: none\n"
     "      cases:\n"
     "        short: {batch: 1, length: 16, threads: 1}\n"
     "        long: {batch: 8, length: 128, threads: all}\n"
@@ -23,14 +35,6 @@ NAMED = tuple(
 INT8 = "        int8:\n          inference: f32\n          tolerance: 0.01 "
 INT4 = "        int4: {inference: f32, tolerance: 0.02, max_float_layers: 8}\n"
 TOLERANCE = "        int8: {mean_cosine: 0.97, max_abs_error: 0.15}\n"
-
-
-def block(name: str) -> str:
-    """The lines of a block of the shipped docs-embed, with its name."""
-    lines = replaced(()).split("  docs-embed:\n")[1].splitlines(keepends=True)
-    start = lines.index(f"    {name}:\n")
-    end = next(i for i, line in enumerate(lines) if i > start and not line.startswith("     "))
-    return "".join(lines[start:end])
 
 
 def test_a_model_of_the_fleet_must_be_in_the_catalogue(edited: Edit) -> None:
@@ -291,17 +295,21 @@ def test_names_of_cases_are_plain(edited: Edit, name: str) -> None:
 
 
 def test_case_and_cases_exclude_each_other(edited: Edit) -> None:
-    path = edited((CASE, CASE + CASES), *NAMED)
+    path = edited((CASE, CASE.splitlines(keepends=True)[0] + CASES.replace("      case: none\n", "")), *NAMED)
     assert the_problem(path, "      cases:", f"{MODEL}.budgets.cases") == (
-        f"stands beside `case` (line {line_of(path, '      case:')}): write one of the two"
+        f"stands beside `case` (line {line_of(path, '      case:')}): write `none` for one of the two"
     )
 
 
-def test_one_of_case_and_cases_is_needed(edited: Edit) -> None:
-    path = edited((CASE, ""))
+@pytest.mark.parametrize("written", ["", "      case: none\n", "      case: none\n      cases: none\n"])
+def test_one_of_case_and_cases_is_needed(edited: Edit, written: str) -> None:
+    path = edited((CASE, written))
     assert the_problem(path, "    budgets:", f"{MODEL}.budgets") == (
         "has neither `case` nor `cases`: write the case that latency is judged in"
     )
+
+
+def test_cases_name_at_least_one(edited: Edit) -> None:
     path = edited((CASE, "      cases: {}\n"))
     assert the_problem(path, "cases: {}", f"{MODEL}.budgets.cases") == "names no case: write at least one, or `case`"
 
@@ -403,17 +411,23 @@ def test_the_catalogue_has_a_model_that_is_compressed_only(edited: Edit) -> None
     assert minilm.describe() == "the teacher itself, exported for 32, 128 tokens, judged at batch 1, 32 tokens"
 
 
-def test_contradictions_of_values_from_elsewhere_are_refused_too() -> None:
-    """The schema guards what no file was checked for."""
-    model = load_params(SHIPPED).params.models["docs-embed"]
-    values = model.model_dump() | {"student": "none"}
-    with pytest.raises(ValidationError, match="`distill` and `student`"):
-        type(model).model_validate(values)
-    values = model.model_dump()
-    values["verify"]["tolerances"].pop(Variant.INT8)
-    with pytest.raises(ValidationError, match=r"each step of export\.ladder"):
-        type(model).model_validate(values)
-    values = model.model_dump()
-    values["budgets"]["tflite"]["p95_ms"] = {"nobody": 3}
-    with pytest.raises(ValidationError, match="other names than `cases`"):
-        type(model).model_validate(values)
+@pytest.mark.parametrize(
+    ("block", "changes", "message"),
+    [
+        ((), {"student": "none"}, "`distill` and `student`"),
+        (("verify",), {"tolerances": {}}, r"each step of export\.ladder"),
+        (("budgets",), {"case": "none"}, "both `case` and `cases`, or neither"),
+        (("budgets", "tflite"), {"p95_ms": {"nobody": 3}}, "other names than `cases`"),
+        (("budgets",), {"case": "none", "cases": {"a": {"batch": 1, "length": 16, "threads": 1}}}, "several cases"),
+    ],
+)
+def test_the_schema_refuses_contradictions_that_no_check_has_seen(
+    block: tuple[str, ...], changes: dict[str, object], message: str
+) -> None:
+    model = yaml_lines.read(SHIPPED).tree["models"]["docs-embed"]
+    inner = model
+    for name in block:
+        inner = inner[name]
+    inner.update(changes)
+    with pytest.raises(ValidationError, match=message):
+        tasks.params_of("sentence_embedding").model_validate_json(json.dumps(model), strict=True)

@@ -56,7 +56,7 @@ def test_every_engine_repeats_the_golden_outputs(engine: str, released: Path) ->
     assert check_golden(release) == []
     golden = read_json(released / "golden.json")
     expected = np.array(golden["engines"][engine]["outputs"])
-    np.testing.assert_allclose(release.encode(golden["texts"]), expected, atol=0.02)
+    np.testing.assert_allclose(release.encode(golden["texts"]), expected, atol=1e-5)
     assert max(map(len, golden["token_ids"])) == 128
 
 

@@ -1,14 +1,21 @@
 """The page must say what a person decides from, and nothing outside of it may be needed."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from pipeline import cli
+from pipeline.layout import Layout, Variant
+from pipeline.params.file import load_params
+from pipeline.records.export import KeptLayer, Reduction
 from pipeline.records.verification import StepSummary
 from pipeline.report import rows
+from pipeline.report.artifacts import read_artifacts
+from pipeline.report.numbers import format_quantity
+from pipeline.report.page import render
 from tests.report import made_up
 
 VOID = {"meta"}
@@ -167,4 +174,48 @@ def test_bars_put_the_limit_on_the_right_side() -> None:
      (0.52, "ms", "0.520 ms"), (210, "ms", "210 ms"), (0, "", "0"), (12_345, "ms", "12,345 ms")],
 )  # fmt: skip
 def test_quantities_have_three_digits(value: float, unit: str, text: str) -> None:
-    assert rows.format_quantity(value, unit) == text
+    assert format_quantity(value, unit) == text
+
+
+def test_a_product_without_teacher_export_and_pruning_has_a_whole_page(tmp_path: Path) -> None:
+    made_up.write_workspace(tmp_path)
+    loaded = load_params(tmp_path / "params.yaml").params
+    models = {made_up.MODEL: loaded.models["minilm"]}
+    params = loaded.model_copy(update={"fleet": {made_up.MODEL: "sentence_embedding"}, "models": models})
+    found = read_artifacts(Layout(tmp_path), tuple(params.fleet))
+    whole = found.verifications[made_up.MODEL]
+    variants = tuple(one for one in whole.variants if one.variant.is_student)
+    compressed = whole.model_copy(update={"variants": variants, "steps": whole.steps[:1]})
+    verdict = made_up.verdict_of("PASS")
+    alone = verdict.models[made_up.MODEL].model_copy(update={"speedup": {}})
+    text = _text(
+        render(
+            params,
+            replace(
+                found,
+                verifications={made_up.MODEL: compressed},
+                verdict=verdict.model_copy(update={"models": {made_up.MODEL: alone}}),
+            ),
+        )
+    )
+    assert "docs-embed ✓ PASS" in text
+    assert "as fast as the teacher" not in text
+    assert "How sensitive" not in text
+
+
+def test_each_reduced_precision_says_which_layers_it_keeps_in_float(tmp_path: Path) -> None:
+    made_up.write_workspace(tmp_path)
+    params = load_params(tmp_path / "params.yaml").params
+    params = params.model_copy(update={"fleet": {made_up.MODEL: "sentence_embedding"}})
+    found = read_artifacts(Layout(tmp_path), tuple(params.fleet))
+    whole = found.verifications[made_up.MODEL]
+    kept = Reduction(
+        loss=0.002, tolerance=0.01, attempts=2, holds=True, kept_float=(KeptLayer(layer="head", error=0.3),)
+    )
+    variants = tuple(
+        one.model_copy(update={"reduction": kept}) if one.variant is Variant.INT8 else one for one in whole.variants
+    )
+    changed = {made_up.MODEL: whole.model_copy(update={"variants": variants})}
+    text = _text(render(params, replace(found, verifications=changed)))
+    assert "Layers that int8 keeps in float" in text
+    assert text.count("int8 loses 0.0020 on validation data, 0.0100 allowed; in float: head (error 0.3)") == 3

@@ -42,8 +42,8 @@ def test_every_engine_ranks_the_classes_of_files_and_arrays(engine: str, folder:
     assert [guesses[0].label for guesses in found] == list(tiny.LABELS)
     assert release.classify(pictures) == release.classify([Path(path) for path in pictures]) == found
     logits = tiny.expected(np.stack([tiny.HOW.prepare(array) for array in arrays]))
-    np.testing.assert_allclose(release.logits(arrays), logits, atol=0.1)  # OpenVINO may compute in bf16
-    np.testing.assert_allclose(release.logits(arrays, batch=3), release.logits(arrays), atol=0.05)
+    np.testing.assert_allclose(release.logits(arrays), logits, atol=1e-4)
+    np.testing.assert_allclose(release.logits(arrays, batch=3), release.logits(arrays), atol=1e-4)
     for guesses in found:
         shares = [share for _, share in guesses]
         assert sum(shares) == pytest.approx(1)

@@ -28,8 +28,8 @@ def test_encode_keeps_the_order_and_does_not_depend_on_neighbours(engine: str, m
     assert together.dtype == np.float32
     for row, text in zip(together, TEXTS, strict=True):
         np.testing.assert_array_equal(row, release.encode([text])[0])
-    np.testing.assert_allclose(release.encode(TEXTS, batch=4), together, atol=0.02)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=0.02)
+    np.testing.assert_allclose(release.encode(TEXTS, batch=4), together, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
 
 
 def test_texts_are_cut_and_not_padded(make_release: MakeRelease) -> None:
@@ -152,15 +152,16 @@ def test_the_device_needs_numpy_tokenizers_and_one_engine_only(engine: str, make
 
 
 def test_the_device_side_imports_with_numpy_alone() -> None:
-    """Every module of it, where nothing else is installed."""
+    """Every module but those of the engines, where nothing else is installed."""
     code = (
         "import sys, pkgutil, importlib\n"
         "absent = ['pydantic', 'psutil', 'rich', 'typer', 'tokenizers', 'PIL', 'torch', 'dvc', 'prefect', 'yaml', "
         "'jinja2', 'onnxruntime', 'openvino', 'ai_edge_litert']\n"
         "sys.modules.update(dict.fromkeys(absent))\n"
         "import pipeline.runtime\n"
-        "engines = {'onnxruntime', 'openvino', 'tflite'}\n"
-        "names = {module.name for module in pkgutil.iter_modules(pipeline.runtime.__path__)} - engines\n"
+        "engines = ('onnxruntime', 'openvino', 'tflite')\n"
+        "found = [module.name for module in pkgutil.iter_modules(pipeline.runtime.__path__)]\n"
+        "names = [name for name in found if not name.startswith(engines)]\n"
         "[importlib.import_module(f'pipeline.runtime.{name}') for name in names]\n"
         "print(pipeline.runtime.Release.__name__, *names)"
     )

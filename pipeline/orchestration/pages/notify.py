@@ -1,4 +1,4 @@
-"""Telling someone that a build needs a person, without a server's automations.
+"""Tells someone that a build needs a person, without automations of a server.
 
 The environment variable BARDLET_NOTIFY holds a command for the shell; it gets JSON on standard input:
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import uvicorn
 from markdown_it import MarkdownIt
 from starlette.applications import Starlette
@@ -21,7 +22,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from pipeline.orchestration.pages.prefect_server import HOME
+from pipeline.orchestration.pages.prefect_server import ANY, HOME
 
 LOOPBACK = ("127.0.0.1", "localhost")
 _HEADERS = {
@@ -59,15 +60,15 @@ def serve(root: Path, host: str, port: int, name: str) -> Iterator[str]:
     Args:
         host: the interface to listen on.
         port: 0 for any that is free.
-        name: of this machine, as a browser is to call it. Requests that call it by another name, the loopback
-            interface's apart, are refused: a page of somebody else's could have its own name lead here.
+        name: of this machine, as a browser is to call it. Requests may also use the addresses of `host` and of the
+            loopback interface. Other names are refused, because a foreign page could have its own name lead here.
 
     Raises:
         OSError: the port is taken.
     """
     with socket.create_server((host, port)) as listening:
         found = f"http://{name}:{listening.getsockname()[1]}"
-        pages = application(root, {name, host, *LOOPBACK})
+        pages = application(root, {name, *_addresses(host), *LOOPBACK})
         settings = uvicorn.Config(
             pages,
             # The terminal is for the builds.
@@ -87,6 +88,13 @@ def serve(root: Path, host: str, port: int, name: str) -> Iterator[str]:
             note_of(root).unlink(missing_ok=True)
             server.should_exit = True
             thread.join()
+
+
+def _addresses(host: str) -> set[str]:
+    if host != ANY:
+        return {host}
+    interfaces = psutil.net_if_addrs().values()
+    return {entry.address for entries in interfaces for entry in entries if entry.family == socket.AF_INET}
 
 
 def application(root: Path, hosts: Collection[str]) -> Starlette:

@@ -17,14 +17,7 @@ from pipeline.errors import ExitCode, InputError
 from pipeline.orchestration.dvc_inside import commands, graph, lock_file
 from pipeline.orchestration.plan.schedule import StageOutcome
 from pipeline.orchestration.pools import git
-from pipeline.orchestration.pools.transfer import (
-    Carrier,
-    inputs,
-    place,
-    read_files,
-    relative,
-    write_files,
-)
+from pipeline.orchestration.pools.transfer import Carrier, check_out, inputs, read_files, relative, write_files
 
 # Files outside the cache travel with the request and with the answer, through Prefect's database.
 INPUT_BYTES = 128 * 1024
@@ -162,7 +155,7 @@ def _place_outputs(repo: Any, carrier: Carrier, stage: Any, answer: Mapping[str,
     for out in stage.outs:
         if out.use_cache:
             carrier.bring(out)
-            place(out)
+            check_out(out)
     # A worker may write the outputs of its stage and nothing else.
     own = {relative(repo, out.fs_path) for out in stage.outs if not out.use_cache}
     write_files(Path(repo.root_dir), {name: file for name, file in answer["files"].items() if name in own})
@@ -178,7 +171,7 @@ def take_inputs(repo: Any, name: str, files: Mapping[str, Any]) -> None:
     for out, part in inputs(repo, graph.find_stage(repo, name)):
         if out.use_cache:
             carrier.bring(out, part)
-            place(out, part)
+            check_out(out, part)
     write_files(Path(repo.root_dir), files)
 
 

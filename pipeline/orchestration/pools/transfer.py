@@ -118,7 +118,7 @@ def _list_of(out: Any) -> dict[str, str]:
     return {_object(out): out.def_path} if _object(out).endswith(".dir") else {}
 
 
-def place(out: Any, part: str | None = None) -> None:
+def check_out(out: Any, part: str | None = None) -> None:
     """Put an output, or the part of it at a path, into the workspace; the cache has it."""
     out.checkout(force=True, filter_info=part)
 

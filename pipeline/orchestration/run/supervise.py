@@ -1,4 +1,4 @@
-"""The supervisor of one job: a process that runs it in a child with a session of its own, and leaves nothing behind.
+"""The supervisor of one job: a process that runs the job in a child with its own session and leaves nothing behind.
 
 It hands on what the child and the stage print, and it watches the build. It ends every process below it when the build
 goes away, when the child ends, or when the time limit is over. If the supervisor itself is killed, the kernel ends its

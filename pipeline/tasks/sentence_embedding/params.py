@@ -128,8 +128,8 @@ class QualityBudgets(Block):
 class Budgets(blocks.Budgets):
     """What a release must keep to."""
 
-    case: BudgetCase | None = None
-    cases: Mapping[str, BudgetCase] | None = None
+    case: OrAbsent[BudgetCase] = None
+    cases: OrAbsent[Mapping[str, BudgetCase]] = None
     quality: QualityBudgets
 
 
