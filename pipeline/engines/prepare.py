@@ -6,14 +6,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from pipeline.students.layers.images import Normalize
-
 _PIXELS = 255.0
 _RELATIVE_TOLERANCE = 1e-3
 
 
 class Center(nn.Module):
-    """What is left of a normalization whose scale lies in the convolution's weights: one addition."""
+    """The addition that a normalization leaves when the convolution's weights have taken its scale."""
 
     offset: Tensor
 
@@ -24,6 +22,14 @@ class Center(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Pixels to pixels around zero, float32 `[batch, channels, height, width]`."""
         return image + self.offset
+
+
+@runtime_checkable
+class Normalization(Protocol):
+    """A module that computes `image * scale + shift`, each `[1, channels, 1, 1]`."""
+
+    scale: Tensor
+    shift: Tensor
 
 
 @runtime_checkable
@@ -57,15 +63,20 @@ def prepared(model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
 
 def _fold_scale(model: nn.Module) -> nn.Module | None:
     """A copy with the scale in the weights of the first convolution; None where there is nothing to fold."""
-    names = [name for name, module in model.named_modules() if isinstance(module, Normalize)]
+    names = [name for name, module in model.named_modules() if _is_normalization(module)]
     if len(names) != 1 or not names[0]:
         return None
     folded = copy.deepcopy(model)
     normalize = folded.get_submodule(names[0])
-    assert isinstance(normalize, Normalize)
+    assert isinstance(normalize, Normalization)
     first = next((module for module in folded.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is None or first.groups != 1 or first.in_channels != normalize.scale.shape[1]:
+    if first is None or first.groups != 1 or normalize.scale.shape != (1, first.in_channels, 1, 1):
         return None
     first.weight.data = first.weight.data * normalize.scale
     folded.set_submodule(names[0], Center(normalize.shift / normalize.scale))
     return folded.eval()
+
+
+def _is_normalization(module: nn.Module) -> bool:
+    """By what it holds; `prepared` compares the outputs, so a module that computes something else is left as it is."""
+    return isinstance(module, Normalization) and isinstance(module.scale, Tensor) and isinstance(module.shift, Tensor)

@@ -16,7 +16,7 @@ VOCABULARY, EMBEDDING, HIDDEN, HEADS, LENGTH, OUTPUT = 600, 24, 32, 2, 16, 48
 Inputs = dict[str, NDArray[np.generic]]
 
 
-class Layer(nn.Module):
+class EncoderLayer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.qkv = nn.Linear(HIDDEN, 3 * HIDDEN)
@@ -40,7 +40,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.table = nn.Embedding(VOCABULARY, EMBEDDING)
         self.position = nn.Parameter(torch.randn(LENGTH, HIDDEN) * 0.1)
-        self.widen, self.layer = nn.Linear(EMBEDDING, HIDDEN), Layer()
+        self.widen, self.layer = nn.Linear(EMBEDDING, HIDDEN), EncoderLayer()
         self.head, self.skip = nn.Linear(HIDDEN, OUTPUT), nn.Linear(EMBEDDING, OUTPUT, bias=False)
 
     def forward(self, ids: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:

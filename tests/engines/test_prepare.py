@@ -22,6 +22,18 @@ class UsesTheScaleTwice(Classifier):
         return super().forward(image) + self.normalize(image).mean()
 
 
+class ScalesItsOutput(nn.Module):
+    """Has the names of a normalization, and is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.inner = nn.Conv2d(3, 4, 3), nn.Identity()
+        self.inner.scale, self.inner.shift = 2.0, 1.0
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.inner(self.conv(image))
+
+
 @pytest.fixture
 def image() -> Tensor:
     torch.manual_seed(1)
@@ -51,3 +63,8 @@ def test_model_without_normalization_is_returned_in_evaluation_mode(image: Tenso
     model = nn.Sequential(nn.Conv2d(3, 4, 3)).train()
     assert prepared(model, (image,)) is model
     assert not model.training
+
+
+def test_a_module_with_the_names_of_a_normalization_is_left_as_it_is(image: Tensor) -> None:
+    model = ScalesItsOutput()
+    assert prepared(model, (image,)) is model
