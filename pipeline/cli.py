@@ -1,18 +1,15 @@
 """The `bardlet` command. A subcommand's module is imported only when it is called.
 
-So `bardlet run` on a device needs neither torch nor the schema of params.yaml. To add a subcommand, write
-`pipeline/commands/<name>.py` with a function `<name>` and give it a line in `COMMANDS`.
+So `bardlet run` on a device needs nothing that only a build needs, not even the package that parses the other
+subcommands. To add a subcommand, write `pipeline/commands/<name>.py` with a function `<name>` and give it a line in
+`COMMANDS`; one for devices has a `main` over its arguments instead, and a line in `ON_A_DEVICE`.
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module, metadata
-from typing import Annotated
-
-import typer
+from collections.abc import Sequence
+from importlib import import_module
 
 from pipeline import stage
-from pipeline.errors import INTERRUPTED, InputError
 
 COMMANDS = {
     "validate": "Check params.yaml, the installed tools and the teachers' sources.",
@@ -24,11 +21,8 @@ COMMANDS = {
     "run": "Run a release on texts; with --corpus, search a file.",
     "bench": "Measure exported variants on this machine.",
 }
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
-_EPILOG = (
-    "Exit codes: 0 pass, 1 a budget is missed, 2 wrong input, 3 the measurement is inconclusive, "
-    "4 an artifact fails its integrity check, 5 a stage or an engine failed."
-)
+# They run with the standard library and pipeline.runtime alone.
+ON_A_DEVICE = ("run",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,50 +41,9 @@ def _take_debug(arguments: list[str]) -> bool:
 
 
 def _dispatch(arguments: list[str]) -> object:
-    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
-    command = typer.main.get_command(_app(chosen))
-    try:
-        return command.main(arguments or ["--help"], prog_name="bardlet", standalone_mode=False)
-    except typer.Abort:
-        return INTERRUPTED
-    except typer.TyperException as error:
-        # Typer's own exit code would be 1 for some of them, and 1 says that a budget is missed.
-        context = getattr(error, "ctx", None)
-        raise InputError("\n".join([str(error), *([context.get_usage()] if context else [])])) from error
+    if arguments and arguments[0] in ON_A_DEVICE:
+        return import_module(f"pipeline.commands.{arguments[0]}").main(arguments[1:])
+    # Brings Typer, which a device does without.
+    from pipeline.commands import app
 
-
-def _app(chosen: str | None) -> typer.Typer:
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, epilog=_EPILOG, context_settings=_SETTINGS)
-    app.callback(help="From a large teacher checkpoint to verified, measured and gated models for the edge.")(_options)
-    for name, summary in COMMANDS.items():
-        function = load(name) if name == chosen else _not_loaded
-        app.command(name, short_help=summary, epilog=_EPILOG if name == chosen else None)(function)
-    return app
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        try:
-            print(f"bardlet {metadata.version('bardlet')}")
-        except metadata.PackageNotFoundError:
-            print("bardlet, run from a folder and not installed")
-        raise typer.Exit
-
-
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; works after a subcommand too.")] = False,
-) -> None:
-    """Options of `bardlet` itself; `main` has taken `--debug` out already."""
-
-
-def load(name: str) -> Callable[..., object]:
-    """Import a subcommand's module and return its function."""
-    function: Callable[..., object] = getattr(import_module(f"pipeline.commands.{name}"), name)
-    return function
-
-
-def _not_loaded() -> None:
-    """Stand in for a subcommand that this call does not need."""
+    return app.run(arguments, COMMANDS)

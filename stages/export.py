@@ -76,7 +76,7 @@ def export_variants(
     serving, ladder = tasks.serving(params.task), params.export.ladder
     precisions: dict[Variant, session.Precision] = {}
 
-    def write(variant: Variant, source: nn.Module, spec: ModelSpec) -> None:
+    def write(variant: Variant, source: "nn.Module", spec: ModelSpec) -> None:
         out = _file(target, variant, folder)
         with _timed(target.name, variant):
             target.export(source, spec, out, toolchain=toolchain)

@@ -3,11 +3,10 @@
 import json
 import sys
 import time
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import NoReturn
 
 from pipeline.runtime.errors import RuntimeInputError
 from pipeline.runtime.product import DIGITS
@@ -15,33 +14,79 @@ from pipeline.runtime.release import Hit, Release
 
 Line = tuple[int, str]
 
+_DESCRIPTION = (
+    "Run a release on texts or images; with --corpus, search a file. Writes one JSON line an input: the embedding of a "
+    "text, or with --corpus the best lines of FILE; the most probable classes of an image. In a terminal the search "
+    "result is a table. The release's files are checked against its manifest first; exit code 4 if one differs."
+)
+_EXIT_CODES = "Exit codes: 0 done, 2 wrong input, 4 a file fails its integrity check, 5 an engine failed."
 _FIRST_PROGRESS_S = 2.0
 _PROGRESS_S = 0.2
 _PLAIN_PROGRESS_S = 5.0
 
 
-def run(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Folder of a release.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Texts, or PNG and JPEG files; without any, lines of standard input."),
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="onnxruntime, openvino or tflite; default: the first that is installed.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: all cores.")] = None,
-    corpus: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="UTF-8 file whose lines are ranked for each text.")
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes of an image, or with --corpus lines for a text.")] = 5,
-) -> None:
-    """Run a release on texts or images; with --corpus, search a file.
+class _Parser(ArgumentParser):
+    """Wrong arguments are errors as everywhere else, and the caller decides how to end."""
 
-    Writes one JSON line an input: the embedding of a text, or with --corpus the best lines of FILE; the most probable
-    classes of an image. In a terminal the search result is a table. The release's files are checked against its
-    manifest first; exit code 4 if one differs.
+    def error(self, message: str) -> NoReturn:
+        raise RuntimeInputError(f"{message}\n{self.format_usage().strip()}")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
+def parser() -> ArgumentParser:
+    """What the command takes; parsed by the standard library, so that a device needs no other package for it."""
+    made = _Parser(prog="bardlet run", description=_DESCRIPTION, epilog=_EXIT_CODES, add_help=False)
+    made.add_argument("release", metavar="RELEASE", type=Path, help="Folder of a release.")
+    made.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        help="Texts, or PNG and JPEG files; without any, lines of standard input.",
+    )
+    made.add_argument("--engine", help="onnxruntime, openvino or tflite; default: the first that is installed.")
+    made.add_argument("--threads", type=_at_least_one, help="Threads; default: all cores.")
+    made.add_argument("--corpus", metavar="FILE", type=Path, help="UTF-8 file whose lines are ranked for each text.")
+    made.add_argument(
+        "--top", type=_at_least_one, default=5, help="Classes of an image, or with --corpus lines for a text; 5."
+    )
+    made.add_argument("-h", "--help", action="help", help="Show this message and exit.")
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse `arguments` and run; `--help` is shown and nothing run.
+
+    Raises:
+        RuntimeInputError: an argument is missing or wrong.
     """
-    queries = list(inputs) if inputs else [text for _, text in read_lines("standard input", _stdin())]
+    try:
+        given = parser().parse_intermixed_args(arguments)
+    except SystemExit:  # after --help: argparse ends the process, and the caller decides how this one ends
+        return
+    run(given.release, given.inputs, given.engine, given.threads, given.corpus, given.top)
+
+
+def run(
+    release: Path,
+    inputs: Sequence[str],
+    engine: str | None = None,
+    threads: int | None = None,
+    corpus: Path | None = None,
+    top: int = 5,
+) -> None:
+    """Write one JSON line an input; see `parser` for the arguments.
+
+    Raises:
+        RuntimeInputError: an input, the corpus or an option cannot be used.
+        TamperedError: a file of the release is not what its manifest says.
+        EngineError: the engine is not installed, or refuses the model.
+    """
+    queries = list(inputs) or [text for _, text in read_lines("standard input", _stdin())]
     lines = read_lines(str(corpus), _read(corpus)) if corpus else None
     model = Release.open(release, engine, threads)
     if lines is None:

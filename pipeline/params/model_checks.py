@@ -13,11 +13,16 @@ from pipeline.params.quality import QualityCheck
 from pipeline.params.words import nearest, show
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
+# Kinds of sources that show their outputs and no weights.
+_BLACK_BOXES = frozenset({"saved_model", "onnx"})
+
 
 def problems(document: Document, model: KeyPath) -> list[Problem]:
     """Everything in the block at `model` that contradicts something else in it."""
     return [
         *_student(document, model),
+        *_black_box(document, model),
+        *_ladder_is_there(document, model),
         *_fp32(document, model),
         *_tolerances(document, model),
         *case_checks.problems(document, model),
@@ -67,6 +72,29 @@ def _student(document: Document, model: KeyPath) -> Iterator[Problem]:
         yield document.problem(student, message)
 
 
+def _black_box(document: Document, model: KeyPath) -> Iterator[Problem]:
+    path, distill = (*model, "teacher", "sources"), (*model, "distill")
+    sources = document.get(path, list) or []
+    if _is_none(document, distill) and sources and all(_is_black_box(source) for source in sources):
+        message = (
+            f"are black boxes, which cannot be exported, and distill is none{document.mention(distill)}: "
+            "distil them into a `student`, or name a checkpoint"
+        )
+        yield document.problem(path, message)
+
+
+def _is_black_box(source: object) -> bool:
+    return isinstance(source, dict) and not _BLACK_BOXES.isdisjoint(source)
+
+
+def _ladder_is_there(document: Document, model: KeyPath) -> Iterator[Problem]:
+    export = document.get((*model, "export"), dict)
+    if export and "ladder" not in export and not any(nearest(key, ["ladder"]) for key in export):
+        message = "is missing: write the precisions to make, such as `ladder: {fp32: {inference: f32}}`"
+        inside = "; the block `int8` belongs into it, with an `inference` of its own" if "int8" in export else ""
+        yield document.problem((*model, "export", "ladder"), message + inside)
+
+
 def _fp32(document: Document, model: KeyPath) -> Iterator[Problem]:
     path = (*model, "export", "ladder")
     ladder = document.get(path, dict)
@@ -100,7 +128,7 @@ def _targets(document: Document, model: KeyPath) -> Iterator[Problem]:
     for quantity in ("params", "macs"):
         path, budget_path = (*model, "prune", f"max_{quantity}"), (*model, "budgets", quantity)
         target, budget = document.get(path, int), document.get(budget_path, (int, float))
-        if target is not None and budget is not None and target > budget:
+        if target is not None and budget is not None and 0 < budget < target:
             message = (
                 f"is {target}, above budgets.{quantity}, which is {budget}{document.mention(budget_path)}: "
                 "the target does not fit its budget; lower the target or raise the budget"

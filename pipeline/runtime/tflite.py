@@ -13,11 +13,11 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from pipeline.runtime.tflite_state import StatefulTfliteSession
-
 from pipeline.runtime.errors import EngineError, RuntimeInputError
 from pipeline.runtime.session import PAST, Inputs, Precision, State, refuse_state, take_input
+
+if TYPE_CHECKING:
+    from pipeline.runtime.tflite_state import StatefulTfliteSession
 
 Shape = tuple[int, ...]
 
@@ -94,6 +94,7 @@ def open_model(path: Path, threads: int, precision: Precision) -> "TfliteSession
         names = [name for tensors in interpreter.get_signature_list().values() for name in tensors["inputs"]]
         if not any(name.startswith(PAST) for name in names):
             return TfliteSession(interpreter)
+        # It loads all of LiteRT's accelerators, and older packages lack it.
         from pipeline.runtime.tflite_state import StatefulTfliteSession
 
         return StatefulTfliteSession(path, threads)

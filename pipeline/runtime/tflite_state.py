@@ -84,6 +84,8 @@ class StatefulTfliteSession:
         options = Options(cpu_options=CpuOptions(num_threads=threads))
         self._model = CompiledModel.from_file(str(path), options=options)
         signatures = [_signature(self._model, key) for key in self._model.get_signature_list()]
+        if any(signature.state != signatures[0].state for signature in signatures):
+            raise ValueError("its signatures take states of different shapes: export one batch a file")
         self._signatures = {signature.shapes: signature for signature in signatures}
         self._names = tuple(signatures[0].inputs)
         # A buffer that is made for one signature serves all: the state's shapes are the same.

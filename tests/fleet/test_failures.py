@@ -90,10 +90,10 @@ def wait_for(folder: Path, pattern: str, process: "subprocess.Popen[bytes]") -> 
 def test_an_engine_that_cannot_load_fails_its_variant_alone(own: Fleet) -> None:
     broken = own.paths.variant(Engine.ONNXRUNTIME, Variant.INT8)
     truncate(broken)
-    content = read_json(own.paths.fleet_variants)
+    content = read_json(own.paths.verification)
     (entry,) = [v for v in content["variants"] if (v["engine"], v["variant"]) == ("onnxruntime", "int8")]
     entry["files"][broken.name] = {"sha256": sha256(broken), "size_bytes": broken.stat().st_size}
-    own.paths.fleet_variants.write_text(json.dumps(content), encoding="utf-8")
+    own.paths.verification.write_text(json.dumps(content), encoding="utf-8")
     done = own.stage("benchmark")
     assert done.code == 0, done.said
     results = read_json(own.layout.results)

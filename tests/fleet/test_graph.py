@@ -111,7 +111,7 @@ def test_a_second_repro_runs_nothing_but_the_probe_of_the_host(own: Fleet) -> No
         ("pipeline/tasks/sentence_embedding/teacher.py", {f"teacher@{MODEL}"}),
         (
             "pipeline/tasks/sentence_embedding/training.py",
-            {f"{step}@{MODEL}" for step in ("distill", "prune", "quantize")},
+            TRAINED,
         ),
         ("pipeline/tasks/image_classification/training.py", set()),
         ("pipeline/gate/checks.py", {"gate"}),

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.layout import Variant
-from pipeline.params import checks, tasks, yaml_lines
+from pipeline.params import tasks, yaml_lines
 from pipeline.params.file import load_params
-from tests.params.edits import MODEL, SHIPPED, Edit, line_of, problems_of, replaced, the_problem
+from tests.params.edits import MODEL, SHIPPED, Edit, line_of, problems_of, replaced, shipped_line, the_problem
 
 
 def block(name: str) -> str:
@@ -169,9 +169,9 @@ def test_an_image_model_may_be_cut_without_training(edited: Edit) -> None:
     path = edited((images, bare))
     none = line_of(path, "distill: none")
     assert problems_of(path) == [
-        f"params.yaml:{none + line}: models.digits-mobilenet.{step}.epochs: {step} trains by the recipe of `distill`, "
-        f"which is none (line {none}): write `epochs: 0`, or `{step}: none`"
-        for step, line in (("prune", 4), ("quantize", 7))
+        f"params.yaml:{line_of(path, f'epochs: {epochs}')}: models.digits-mobilenet.{step}.epochs: {step} trains by "
+        f"the recipe of `distill`, which is none (line {none}): write `epochs: 0`, or `{step}: none`"
+        for step, epochs in (("prune", 4), ("quantize", 0.5))
     ]
     path = edited((images, bare.replace("epochs: 4", "epochs: 0").replace("epochs: 0.5", "epochs: 0")))
     assert load_params(path).params.models["digits-mobilenet"].student is None
@@ -186,11 +186,41 @@ def test_the_teacher_itself_must_read_what_is_exported(edited: Edit) -> None:
     )
 
 
+def test_a_black_box_cannot_be_compressed_alone(edited: Edit) -> None:
+    catalogue = replaced(())
+    minilm = catalogue[catalogue.index("  minilm:") :]
+    sources = minilm[minilm.index("        - package") : minilm.index("      sha256")]
+    path = edited((minilm, minilm.replace(sources, "        - saved_model: black-box\n")))
+    line = line_of(path, "- saved_model: black-box") - 1
+    assert problems_of(path) == [
+        f"params.yaml:{line}: models.minilm.teacher.sources: are black boxes, which cannot be exported, and distill is "
+        f"none (line {line_of(path, 'distill: none')}): distil them into a `student`, or name a checkpoint"
+    ]
+
+
 def test_texts_to_train_on_have_a_length(edited: Edit) -> None:
     path = edited(("train_tokens: 64", "train_tokens: none"))
     assert the_problem(path, "train_tokens: none", f"{MODEL}.teacher.train_tokens") == (
         "is none, but `distill` trains on texts: write how many tokens of each it reads"
     )
+
+
+def test_the_block_int8_of_older_files_is_told_where_it_belongs(edited: Edit) -> None:
+    old = "      int8: {tolerance: 0.01, max_float_layers: 8}\n"
+    written = replaced(())
+    ladder = written[written.index("      ladder:") : written.index("    verify:")]
+    path = edited((ladder, old))
+    line, misplaced = line_of(path, "    export:"), line_of(path, old.strip())
+    assert problems_of(path) == [
+        f"params.yaml:{line}: {MODEL}.export.ladder: is missing: write the precisions to make, such as "
+        "`ladder: {fp32: {inference: f32}}`; the block `int8` belongs into it, with an `inference` of its own",
+        f"params.yaml:{misplaced}: {MODEL}.export.int8: unknown key; allowed are batch, ladder, lengths",
+    ]
+
+
+def test_a_misspelt_ladder_is_one_problem(edited: Edit) -> None:
+    path = edited(("      ladder:", "      lader:"))
+    assert the_problem(path, "lader:", f"{MODEL}.export.lader") == "unknown key, did you mean 'ladder'?"
 
 
 def test_a_ladder_that_skips_fp32_says_what_fp32_is_for(edited: Edit) -> None:
@@ -365,22 +395,25 @@ def test_a_case_has_at_least_one_thread(edited: Edit) -> None:
     assert message == "is 0; expected a number > 0 or 'all'"
 
 
-@pytest.mark.parametrize(("quantity", "budget"), [("params", "3000000"), ("macs", "16600000")])
-def test_a_target_above_its_budget_names_both_numbers_and_lines(edited: Edit, quantity: str, budget: str) -> None:
-    path = edited(("    prune:\n", f"    prune:\n      max_{quantity}: 20000000\n"))
-    target, line = line_of(path, f"max_{quantity}"), line_of(path, f"      {quantity}:")
-    wanted = (
-        f"params.yaml:{target}: {MODEL}.prune.max_{quantity}: is 20000000, above budgets.{quantity}, "
-        f"which is {budget} (line {line}): the target does not fit its budget; lower the target or raise the budget"
+@pytest.mark.parametrize("quantity", ["params", "macs"])
+def test_a_target_above_its_budget_names_both_numbers_and_lines(edited: Edit, quantity: str) -> None:
+    path = edited(
+        (shipped_line(f"max_{quantity}"), f"      max_{quantity}: 2000\n"),
+        (shipped_line(quantity), f"      {quantity}: 1000\n"),
     )
-    found = [problem.format(path.relative_to(path.parent)) for problem in checks.problems(yaml_lines.read(path))]
-    assert found == [wanted]
+    assert the_problem(path, f"max_{quantity}: 2000", f"{MODEL}.prune.max_{quantity}") == (
+        f"is 2000, above budgets.{quantity}, which is 1000 (line {line_of(path, f' {quantity}: 1000')}): "
+        "the target does not fit its budget; lower the target or raise the budget"
+    )
 
 
-@pytest.mark.parametrize("target", ["none", "1000000"])
-def test_a_target_within_its_budget_is_no_problem(edited: Edit, target: str) -> None:
-    path = edited(("    prune:\n", f"    prune:\n      max_params: {target}\n      max_macs: {target}\n"))
-    assert checks.problems(yaml_lines.read(path)) == []
+@pytest.mark.parametrize(("target", "budget"), [("none", "1000"), ("1000", "1000"), ("1000", "none")])
+def test_a_target_within_its_budget_is_no_problem(edited: Edit, target: str, budget: str) -> None:
+    path = edited(
+        (shipped_line("max_params"), f"      max_params: {target}\n"),
+        (shipped_line("params"), f"      params: {budget}\n"),
+    )
+    assert load_params(path).params.models["docs-embed"].budgets.params == (1000 if budget == "1000" else "none")
 
 
 @pytest.mark.parametrize("value", ["foo", "", "true", "3"])

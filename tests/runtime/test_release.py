@@ -168,3 +168,9 @@ def test_the_device_side_imports_with_numpy_alone() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {"Release", "embed", "classify", "manifest", "golden"} <= set(done.stdout.split())
+
+
+def test_every_verb_that_a_manifest_may_have_is_opened() -> None:
+    from pipeline.runtime import manifest, release
+
+    assert set(release._OPEN) == set(manifest.INPUT_FILES)
