@@ -19,18 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-
-class Engine(StrEnum):
-    """The inference engines that a model is exported to."""
-
-    ONNXRUNTIME = "onnxruntime"
-    OPENVINO = "openvino"
-    TFLITE = "tflite"
-
-    @property
-    def full_name(self) -> str:
-        """What people call it."""
-        return {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "TensorFlow Lite"}[self.value]
+from pipeline.runtime.engines import FACTS
+from pipeline.runtime.engines import Engine as Engine
 
 
 class Variant(StrEnum):
@@ -54,7 +44,7 @@ class Variant(StrEnum):
 
 # From the widest to the narrowest: each step must pay against the one before it.
 LADDER = tuple(variant for variant in Variant if variant.is_student)
-SUFFIX = {Engine.ONNXRUNTIME: ".onnx", Engine.OPENVINO: ".xml", Engine.TFLITE: ".tflite"}
+SUFFIX = {engine: facts.suffix for engine, facts in FACTS.items()}
 
 REPORT = "report.json"
 CONFIG = "config.json"

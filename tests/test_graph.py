@@ -26,6 +26,7 @@ GROUND = {
     "pipeline.machine_lock",
     "pipeline.processes",
     "pipeline.progress",
+    "pipeline.runtime.engines",
     "pipeline.stage",
     "pipeline.tasks",
     "pipeline.tasks.base",

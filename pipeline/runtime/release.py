@@ -26,7 +26,6 @@ from pipeline.runtime.texts import Hit
 
 __all__ = ["Guess", "Hit", "Release"]
 
-_IMPORT_NAMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai_edge_litert"}
 _OPEN: Mapping[str, Callable[[Manifest, str, Session], Product]] = {
     "encode": Embedder.open,
     "classify": Classifier.open,
@@ -156,7 +155,7 @@ def _choose(manifest: Manifest, engine: str | None) -> str:
             raise RuntimeInputError(f"{manifest.folder} has no engine {engine!r}: choose one of {has}")
         return engine
     for name in manifest.engines:
-        if name in _IMPORT_NAMES and find_spec(_IMPORT_NAMES[name]):
+        if name in ENGINES and find_spec(ENGINES[name].replace("-", "_")):
             return name
     packages = ", ".join(ENGINES.get(name, name) for name in manifest.engines)
     raise EngineError(f"{manifest.folder} runs on {has}, and none is installed: pip install one of {packages}")
