@@ -1,4 +1,4 @@
-"""A model without state over many examples, each of which gives one row."""
+"""Runs a model without state over many examples, each of which gives one row."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -31,7 +31,7 @@ class Batching(Protocol):
 def rows(session: Session, examples: Sequence[Arrays], label: str, *, one_by_one: bool = False) -> NDArray[np.float32]:
     """Run a session over examples and show how far it is.
 
-    An engine runs them one by one, as a device does. PyTorch runs them in batches, which rounds a little otherwise.
+    An engine runs them one by one, as a device does. PyTorch runs them in batches, which rounds slightly differently.
 
     Args:
         session: of a model without state.

@@ -1,4 +1,4 @@
-"""What the stages left; the page has a note for what is missing, and no error."""
+"""Reads what the stages left. What is missing gives a note on the page, not an error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Artifacts:
     """Everything that the report shows.
 
     Attributes:
-        verdict: `None` when it is missing, as `results`.
+        verdict: `None` when it is missing; so is `results`.
         verifications: by model; without those that are missing.
         notes: what is missing, and what to do about it.
         nights: what nightly builds found, the oldest first.

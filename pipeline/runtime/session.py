@@ -26,7 +26,7 @@ ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai-e
 
 @dataclass(frozen=True)
 class Precision:
-    """What an engine computes a variant with; named at export, so that no engine's default decides it.
+    """The types that an engine computes a variant in; set at export, so that no engine's default decides them.
 
     Attributes:
         weights: `fp32`, `int8` or `int4`.

@@ -15,8 +15,8 @@ from pipeline.runtime.session import Session
 from pipeline.tasks.image_classification.params import ModelParams
 
 LABELS = "labels.safetensors"
-# int8 against fp32 is judged on these too, though they were trained on: the few validation images alone would count
-# one changed answer as half a point.
+# int8 is judged against fp32 on these too, although the student was trained on them: with the few validation images
+# alone, one changed answer would count as half a point.
 _SCORED_TRAINING_IMAGES = 1000
 
 Logits = NDArray[np.float32]
@@ -39,7 +39,7 @@ def score(session: Session, params: ModelParams, paths: ModelLayout) -> float:
 
 
 def teacher_quality(paths: ModelLayout) -> Mapping[str, float]:
-    """As the teacher stage measured it."""
+    """The teacher's quality as the teacher stage measured it."""
     return StepReport.read(paths.teacher / REPORT).quality
 
 
