@@ -78,5 +78,5 @@ def _fold_scale(model: nn.Module) -> nn.Module | None:
 
 
 def _is_normalization(module: nn.Module) -> bool:
-    """Whether it holds a scale and a shift; `prepared` compares the outputs and so finds what computes otherwise."""
+    """Whether it holds a scale and a shift; by comparing outputs, `prepared` leaves out what computes otherwise."""
     return isinstance(module, Normalization) and isinstance(module.scale, Tensor) and isinstance(module.shift, Tensor)

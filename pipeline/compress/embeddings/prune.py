@@ -20,8 +20,8 @@ class Wish:
     """What is cut even where the ceilings would leave it.
 
     Attributes:
-        vocabulary_min_count: tokens go that occur less often in the training texts.
-        ffn_ratio: share of each layer's feed-forward neurons that goes.
+        vocabulary_min_count: tokens that occur less often in the training texts are cut.
+        ffn_ratio: share of each layer's feed-forward neurons that is cut.
     """
 
     vocabulary_min_count: int
