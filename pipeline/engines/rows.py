@@ -20,7 +20,7 @@ class Batching(Protocol):
     """A session that is much faster over many examples at once than one by one; PyTorch is one."""
 
     def batches(self, examples: Sequence[Arrays]) -> Sequence[NDArray[np.int64]]:
-        """Indices of examples that are run together; each example is in one batch."""
+        """Indices of examples that are run together, int64 `[k]` a batch; each example is in one batch."""
         ...
 
     def run_batch(self, examples: Sequence[Arrays]) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ class Views:
         return vary(self.images[rows], self.how, self.amounts[views, rows]), self.labels[rows]
 
     def batches(self, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-        """Endless batches of indices: each pass shuffles the images and takes the next view of all.
+        """Endless batches of indices, int64 `[size]`: each pass shuffles the images and takes the next view of all.
 
         Raises:
             StageError: the images do not fill one batch.

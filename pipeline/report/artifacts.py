@@ -41,7 +41,7 @@ class Artifacts:
     nights: Sequence[history.Night] = ()
 
     def samples(self, measurement: Measurement) -> NDArray[np.float64] | None:
-        """Raw latencies in milliseconds; `None` when their file is missing or is no array."""
+        """Raw latencies in milliseconds, float64 `[n]`; `None` when their file is missing or is no array."""
         path = self.layout.results.parent / measurement.samples
         try:
             values = np.load(path, allow_pickle=False).astype(np.float64).ravel()

@@ -60,6 +60,9 @@ def run_rows(
         expected: rows and columns that must come back.
         what: the inputs in words, for messages.
 
+    Returns:
+        float32 [rows, columns].
+
     Raises:
         EngineError: another shape, or NaN or infinity.
     """

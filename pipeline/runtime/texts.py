@@ -70,6 +70,6 @@ def batches(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
 
 
 def best(scores: NDArray[np.float32], top: int) -> list[Hit]:
-    """The `top` highest scores, best first; ties keep their order."""
+    """The `top` highest scores of float32 `[n]`, best first; ties keep their order."""
     order = np.argsort(-scores, kind="stable")[:top]
     return [Hit(rank, float(scores[index]), int(index)) for rank, index in enumerate(order, start=1)]

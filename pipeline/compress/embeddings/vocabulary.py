@@ -50,7 +50,7 @@ def rows_to_keep(
 
 
 def prune_tokenizer(tokenizer: Tokenizer, kept: NDArray[np.int64]) -> Tokenizer:
-    """The tokenizer with only the `kept` rows, renumbered from zero in their old order.
+    """The tokenizer with only the `kept` rows, int64 `[kept]`, renumbered from zero in their old order.
 
     Raises:
         InputError: it is not a WordPiece tokenizer, so it could not split the dropped words into pieces.

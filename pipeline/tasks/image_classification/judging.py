@@ -44,7 +44,7 @@ def teacher_quality(paths: ModelLayout) -> Mapping[str, float]:
 
 
 def quality(logits: Logits, teacher: Logits, labels: NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy, and how often the teacher gives the same class."""
+    """Accuracy of logits float32 `[n, classes]` on labels int64 `[n]`, and how often the teacher agrees."""
     return {"accuracy": accuracy(logits, labels), "agreement": accuracy(logits, teacher.argmax(axis=1))}
 
 

@@ -48,7 +48,7 @@ def teacher_spec(params: ModelParams) -> ModelSpec:
 
 
 def comparison_inputs(params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:
-    """Held-out images."""
+    """Held-out images, float32 `[1, channels, size, size]` each, values 0..255."""
     return examples(storage.load_split(paths.data / storage.HELDOUT).images[:count])
 
 

@@ -49,7 +49,7 @@ def teacher_spec(params: ModelParams) -> ModelSpec:
 
 
 def comparison_inputs(params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:
-    """Held-out sentences that fit the shape at which latency is judged."""
+    """Held-out sentences that fit the shape at which latency is judged, int32 `[1, length]` each."""
     tokenizer = load_tokenizer(paths.quantized / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.HELDOUT)[:count]
     return examples(tokenize(texts, tokenizer, _judged_length(params)))
