@@ -1,22 +1,21 @@
-"""How far budgets are kept on other machines: each product's compression with several seeds and instruction sets.
+"""Tests how far budgets hold on other machines: compresses each product with several seeds and instruction sets.
 
     python -m benchmarks.portability [--models digits-mobilenet,…] [--seeds 1,2,3,4,5] [--paths own,avx2]
         [--through prune|quantize|verify] [--out portability.json]
 
-Another CPU sums in another order, so training ends at another student: with another seed, one that may be as far away.
-A budget that holds for all of them is no figure of one machine. Each build runs the stages' own commands in a temporary
-clone of the working tree, whose params.yaml has another `seed`. The path `own` is the machine's instruction set. `avx2`
-caps what can be capped: PyTorch's kernels, oneDNN (in PyTorch, and in part OpenVINO's) and MKL. ONNX Runtime and
-TensorFlow Lite have no such switch: there the weights differ, and the kernels are the machine's own.
+Another CPU sums in another order, so training ends at another student. Another seed gives a student that may be as far
+away. So a budget that holds for all seeds does not hold by the chance of one machine. Each build runs the stages' own
+commands in a temporary clone of the working tree, whose params.yaml has another `seed`. The path `own` is the machine's
+instruction set. `avx2` caps what can be capped: PyTorch's kernels, oneDNN (in PyTorch, and in part OpenVINO's) and MKL.
+ONNX Runtime and TensorFlow Lite have no such switch: there the weights differ, and the kernels are the machine's own.
 
-What is shared: where the teacher's weights are pinned, no seed decides them, so data and teacher are copied from this
-workspace (`dvc repro teacher@MODEL` makes them) and only the student varies. Another seed would hold out other texts,
-which no CPU does. A teacher that is trained here is a part of what varies: its data are drawn and it is trained anew in
-each build.
+Where the teacher's weights are pinned, no seed decides them. Then data and teacher are copied from this workspace
+(`dvc repro teacher@MODEL` makes them), and only the student varies: another seed would hold out other texts, which
+another CPU does not. A teacher that is trained here varies too: each build draws its data and trains it anew.
 
-Prints for every budget the worst of all builds, its margin, and which build it was; then how many builds pass, but for
-latency and memory, which only the benchmark knows. The rules are the gate's own. The raw figures go to `--out` after
-each build; builds that it has already are not repeated, so delete it after a change.
+Prints for every budget the worst of all builds, its margin, and which build it was. Then it prints how many builds pass
+by the gate's own rules, leaving out latency and memory, which only the benchmark knows. The raw figures go to `--out`
+after each build. Builds that this file already holds are not repeated, so delete it after a change.
 """
 
 import argparse

@@ -27,7 +27,7 @@ ENGINES = {engine.value: facts.package for engine, facts in FACTS.items()}
 
 @dataclass(frozen=True)
 class Precision:
-    """What an engine computes a variant with; named at export, so that no engine's default decides it.
+    """The types that an engine computes a variant in; set at export, so that no engine's default decides them.
 
     Attributes:
         weights: `fp32`, `int8` or `int4`.
