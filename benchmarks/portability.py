@@ -188,14 +188,14 @@ def show(figures: Sequence[Figures], loaded: LoadedParams) -> None:
     model = figures[0].build.model
     params, judge = loaded.params.models[model], Judge(model, loaded.line)
     print(f"\n{model}: {len(figures)} builds")
-    print(f"{'':44}{'budget':>14}{'worst':>14}{'margin':>9}   of")
+    print(f"  {'':36}{'budget':>20}{'worst':>20}{'margin':>9}   of")
     found = [(one.build, check) for one in figures for check in checks_of(one, params, judge)]
     for name in dict.fromkeys(label(check) for _, check in found):
         same = [(build, check) for build, check in found if label(check) == name]
         build, worst = min(same, key=lambda pair: pair[1].margin if pair[1].margin is not None else float("-inf"))
         margin = "-" if worst.margin_fraction is None else f"{worst.margin_fraction:+.1%}"
         numbers = (worst.text(worst.allowed), worst.text(worst.observed))
-        print(f"  {name:42}{numbers[0]:>14}{numbers[1]:>14}{margin:>9}   seed {build.seed}, {build.path}")
+        print(f"  {name:36}{numbers[0]:>20}{numbers[1]:>20}{margin:>9}   seed {build.seed}, {build.path}")
     passed = [one for one in figures if not foreseen(one, params, loaded).misses]
     print(f"  verdict but for latency and memory: PASS {len(passed)} of {len(figures)}")
     for one in figures:
