@@ -48,10 +48,11 @@ def verify_model(model: str, params: ModelParams, paths: ModelLayout, cases: Seq
         StageError: an export is not the file that the export stage wrote.
     """
     references = _references(params, paths)
+    exports = [Export.read(paths.export_manifest(engine)) for engine in Engine]
     variants = [
-        _judge(engine, variant, references[variant], entry, params, paths)
-        for engine in Engine
-        for variant, entry in Export.read(paths.export_manifest(engine)).variants.items()
+        _judge(export.engine, variant, references[variant], entry, params, paths)
+        for export in exports
+        for variant, entry in export.variants.items()
     ]
     reports = dict(_reports(params, paths))
     last = list(reports.values())[-1]
@@ -70,6 +71,7 @@ def verify_model(model: str, params: ModelParams, paths: ModelLayout, cases: Seq
             name: JudgedCase(shape=case.shape(), threads=case.threads) for name, case in params.budgets.judged().items()
         },
         variants=tuple(variants),
+        skipped={export.engine: export.skipped for export in exports if export.skipped},
     )
 
 

@@ -230,7 +230,8 @@ def test_layers_are_ranked_and_those_kept_in_float_lose_nothing_themselves(expor
     errors = [layer.error for layer in ranked]
     assert errors == sorted(errors, reverse=True)
     assert len(ranked) == exported.case.convolutions + exported.case.linears
-    assert 0 < errors[0] < 1
+    # One layer adds less than the whole network may lose.
+    assert 0 < errors[0] < RELATIVE_ERROR["int8"]
 
     kept = exported.folder / f"kept{SUFFIX[exported.engine]}"
     names = [layer.name for layer in ranked]

@@ -1,6 +1,6 @@
-"""Per-layer error of a reduced OpenVINO model: both models run with their intermediate values as outputs."""
+"""Per-layer error of a reduced OpenVINO model: parts of both models run that end at the values around each layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,14 @@ def layer_errors(fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibr
         output = here.output(0)
         shown |= {**inputs, _key(output): (output, there.output(0))}
         found.append(Probe(layer_name(here), tuple(inputs), _key(output)))
-    recorders = [_Recorder(model, shown, side) for side, model in enumerate((exact, noisy))]
+    names = list(shown)
+    whole = _Recorder(exact, {name: shown[name][0] for name in names})
+    # OpenVINO 2026.4.1 computes wrongly behind an int8 layer whose output leaves the model: the logits of an int8
+    # ShuffleNetV2 were 243 % off with all its layers shown, and 10 % without. The shown value itself is right.
+    parts = [_Recorder(noisy, {name: shown[name][1]}) for name in names]
     meter = NoiseMeter()
-    for inputs_of_one in examples(spec, calibration, EXAMPLES):
-        meter.add(*(recorder.run(inputs_of_one) for recorder in recorders))
+    for one in examples(spec, calibration, EXAMPLES):
+        meter.add(whole.run(one), {name: value for part in parts for name, value in part.run(one).items()})
     return meter.rank(found)
 
 
@@ -74,18 +78,17 @@ def _is_computed(node: Any) -> bool:
 
 
 class _Recorder:
-    """A model that gives intermediate values, computed in f32, by the names of the fp32 model."""
+    """Values of a model under new names, computed as sessions of it do; nothing behind them is computed."""
 
-    def __init__(self, model: openvino.Model, shown: dict[str, tuple[Any, Any]], side: int) -> None:
-        self._names: Sequence[str] = list(shown)
-        added = model.add_outputs([shown[name][side] for name in self._names])
-        first = len(model.outputs) - len(added)
+    def __init__(self, model: openvino.Model, shown: Mapping[str, Any]) -> None:
+        self._names = list(shown)
+        ending_there = openvino.Model(list(shown.values()), model.get_parameters())
         # The group of activations concerns int4 alone; see `precision_of`.
         config = settings(available_cores(), Precision(activations="int8 dynamic"))
-        compiled = openvino.Core().compile_model(model, "CPU", config)
+        compiled = openvino.Core().compile_model(ending_there, "CPU", config)
         self._request = compiled.create_infer_request()
-        self._outputs = compiled.outputs[first:]
+        self._outputs = compiled.outputs
 
     def run(self, inputs: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         results = self._request.infer(inputs)
-        return {name: results[port] for name, port in zip(self._names, self._outputs, strict=True)}
+        return {name: results[port].copy() for name, port in zip(self._names, self._outputs, strict=True)}
