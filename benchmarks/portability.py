@@ -15,8 +15,9 @@ which no CPU does. A teacher that is trained here is a part of what varies: its 
 each build.
 
 Prints for every budget the worst of all builds, its margin, and which build it was; then how many builds pass, but for
-latency and memory, which only the benchmark knows. The rules are the gate's own. The raw figures go to `--out` after
-each build; builds that it has already are not repeated, so delete it after a change.
+latency and memory, which only the benchmark knows. The rules are the gate's own: a variant that misses a budget does
+not ship, and a build fails where every variant of an engine misses one. The raw figures go to `--out` after each build;
+builds that it has already are not repeated, so delete it after a change.
 """
 
 import argparse
