@@ -1,21 +1,23 @@
-"""Tests how far budgets hold on other machines: compresses each product with several seeds and instruction sets.
+"""How far budgets are kept on other machines: each product's compression with several seeds and instruction sets.
 
     python -m benchmarks.portability [--models digits-mobilenet,…] [--seeds 1,2,3,4,5] [--paths own,avx2]
         [--through prune|quantize|verify] [--out portability.json]
 
-Another CPU sums in another order, so training ends at another student. Another seed gives a student that may be as far
-away. So a budget that holds for all seeds does not hold by the chance of one machine. Each build runs the stages' own
-commands in a temporary clone of the working tree, whose params.yaml has another `seed`. The path `own` is the machine's
-instruction set. `avx2` caps what can be capped: PyTorch's kernels, oneDNN (in PyTorch, and in part OpenVINO's) and MKL.
-ONNX Runtime and TensorFlow Lite have no such switch: there the weights differ, and the kernels are the machine's own.
+Another CPU sums in another order, so training ends at another student: with another seed, one that may be as far away.
+A budget that holds for all of them is no figure of one machine. Each build runs the stages' own commands in a temporary
+clone of the working tree, whose params.yaml has another `seed`. The path `own` is the machine's instruction set. `avx2`
+caps what can be capped: PyTorch's kernels, oneDNN (in PyTorch, and in part OpenVINO's) and MKL. ONNX Runtime and
+TensorFlow Lite have no such switch: there the weights differ, and the kernels are the machine's own.
 
-Where the teacher's weights are pinned, no seed decides them. Then data and teacher are copied from this workspace
-(`dvc repro teacher@MODEL` makes them), and only the student varies: another seed would hold out other texts, which
-another CPU does not. A teacher that is trained here varies too: each build draws its data and trains it anew.
+What is shared: where the teacher's weights are pinned, no seed decides them, so data and teacher are copied from this
+workspace (`dvc repro teacher@MODEL` makes them) and only the student varies. Another seed would hold out other texts,
+which no CPU does. A teacher that is trained here is a part of what varies: its data are drawn and it is trained anew in
+each build.
 
-Prints for every budget the worst of all builds, its margin, and which build it was. Then it prints how many builds pass
-by the gate's own rules, leaving out latency and memory, which only the benchmark knows. The raw figures go to `--out`
-after each build. Builds that this file already holds are not repeated, so delete it after a change.
+Prints for every budget the worst of all builds, its margin, and which build it was; then how many builds pass, but for
+latency and memory, which only the benchmark knows. The rules are the gate's own: a variant that misses a budget does
+not ship, and a build fails where every variant of an engine misses one. The raw figures go to `--out` after each build;
+builds that it has already are not repeated, so delete it after a change.
 """
 
 import argparse
@@ -187,14 +189,14 @@ def show(figures: Sequence[Figures], loaded: LoadedParams) -> None:
     model = figures[0].build.model
     params, judge = loaded.params.models[model], Judge(model, loaded.line)
     print(f"\n{model}: {len(figures)} builds")
-    print(f"{'':44}{'budget':>14}{'worst':>14}{'margin':>9}   of")
+    print(f"  {'':36}{'budget':>20}{'worst':>20}{'margin':>9}   of")
     found = [(one.build, check) for one in figures for check in checks_of(one, params, judge)]
     for name in dict.fromkeys(label(check) for _, check in found):
         same = [(build, check) for build, check in found if label(check) == name]
         build, worst = min(same, key=lambda pair: pair[1].margin if pair[1].margin is not None else float("-inf"))
         margin = "-" if worst.margin_fraction is None else f"{worst.margin_fraction:+.1%}"
         numbers = (worst.text(worst.allowed), worst.text(worst.observed))
-        print(f"  {name:42}{numbers[0]:>14}{numbers[1]:>14}{margin:>9}   seed {build.seed}, {build.path}")
+        print(f"  {name:36}{numbers[0]:>20}{numbers[1]:>20}{margin:>9}   seed {build.seed}, {build.path}")
     passed = [one for one in figures if not foreseen(one, params, loaded).misses]
     print(f"  verdict but for latency and memory: PASS {len(passed)} of {len(figures)}")
     for one in figures:
