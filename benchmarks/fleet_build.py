@@ -2,12 +2,14 @@
 
     python -m benchmarks.fleet_build CLONE [--jobs 2] [--rounds 1]
 
-CLONE is a clone of this repository in which everything is built; it is left as it was. A comment in a file that exports
-and all stages behind them depend on makes both run them, each from the same state and without DVC's run-cache. What
-was measured differs from run to run, and with it the files behind `benchmark`; so a build between the two exports and
-verifies anew and takes the measurements of the `dvc repro` from the run-cache: its dvc.lock must be the same byte for
-byte. It also leaves how long stages take, by which the timed build chooses what starts first. Prints JSON lines. Takes
-13 minutes on 2 cores.
+CLONE is a clone of this repository in which everything is built; it is left as it was. The benchmark adds a comment to
+a file on which the exports depend, so both commands run the exports and all stages behind them, each from the same
+state and without DVC's run-cache.
+
+Measurements differ from run to run, and so do the files behind `benchmark`. To compare dvc.lock all the same, a third
+build runs between the two. It exports and verifies anew, and takes the measurements of the `dvc repro` from the
+run-cache: its dvc.lock must be the same byte for byte. That build also records how long stages take, by which the timed
+build chooses what starts first. Prints JSON lines. Takes 13 minutes on 2 cores.
 """
 
 import argparse
@@ -57,7 +59,7 @@ class Clone:
 
     @contextmanager
     def touched(self) -> Iterator[None]:
-        """With another comment in a file that is read from export on; undone at the end."""
+        """While the block runs, a file that is read from export on has another comment."""
         file, lock = self.root / TOUCHED, self.lock()
         before = file.read_bytes()
         file.write_bytes(before + f"\n# {os.getpid()} {time.time()}\n".encode())

@@ -4,7 +4,7 @@
 
 Images are 224 x 224. The reference is what `torch.onnx.export(model, (image,), dynamo=True)` writes, run by ONNX
 Runtime. Every file gets its turn in each round, in one process on one core, so that noise of the machine hits all
-alike; a ratio is taken within its round, and the median of the rounds is printed with the range of its middle half.
+alike. A ratio is taken within its round, and the median of the rounds is printed with the range of its middle half.
 Noise images calibrate int8: only speed and bytes are judged here. Exits with 1 if fp32 takes more than 1.2 times the
 reference or int8 is not faster than fp32 in ONNX Runtime.
 """
@@ -134,7 +134,7 @@ def _ratio_text(quartiles: tuple[float, float, float]) -> str:
 
 
 def judge(medians: Mapping[str, Sequence[float]]) -> int:
-    """The exit code: 0 if what was promised for ONNX Runtime holds."""
+    """The exit code: 0 if the two limits for ONNX Runtime hold."""
     ours, int8 = f"{Engine.ONNXRUNTIME} fp32", f"{Engine.ONNXRUNTIME} int8"
     against_plain, against_fp32 = ratio(medians, ours, PLAIN)[1], ratio(medians, int8, ours)[1]
     print(f"fp32 takes {against_plain:.2f} times the plain export (at most {ALLOWED}), ", end="")

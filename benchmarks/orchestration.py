@@ -11,8 +11,8 @@ repro  the same after a kill -9 of a plain `dvc repro`, whose stages are this pr
 two    two builds of one workspace at once
 share  a second clone with the shared cache, on the same machine and on another: what is built and what restored
 
-All of it in a folder for temporary files, by the commands that a user types. `lock`, `kill` and `two` report to one
-Prefect server and run four rounds at once. `sleep` and `noop` start a server a build, as a user without one does.
+Everything runs in a folder for temporary files, by the commands that a user types. `lock`, `kill` and `two` report to
+one Prefect server and run four rounds at once. `sleep` and `noop` start a server a build, as a user without one does.
 Prints JSON lines.
 """
 
@@ -208,7 +208,7 @@ def _kill_once(root: Path, kind: str, index: int, environment: dict[str, str]) -
         # The build goes on with the other stages; what belonged to the killed one must be gone when it ends.
         process.wait(120)
     time.sleep(KILL_SECONDS)
-    # What may still say how it ended is no stage.
+    # A build that was interrupted may still be reporting how it ended: its own process is no stage.
     left = len([one for one in marked(mark) if one.pid != process.pid or kind not in ("Ctrl-C", CANCELLED)])
     process.wait(60)
     timed(bardlet("build", "--jobs", "3"), root, environment)

@@ -1,10 +1,10 @@
-"""What is left of a worker of a pool that is killed, and whether the next build goes on.
+"""Counts what is left of a pool's worker that is killed, and checks that the next build goes on.
 
     python -m benchmarks.pools [--rounds N]
 
-A build with a stage on a worker; at a random moment the worker is killed with -9; 5 s later its processes are counted,
-those too that went into the background; then another worker starts and the build is repeated. One Prefect server for
-all, four rounds at once. Prints JSON lines.
+Each round starts a build with a stage on a worker. At a random moment the worker is killed with -9. 5 s later its
+processes are counted, those in the background too. Then another worker starts and the build is repeated. One Prefect
+server serves all rounds, four of them at once. Prints JSON lines.
 """
 
 import argparse

@@ -18,10 +18,10 @@ COMMANDS = {
     "worker": "Run stages of a pool on this machine, for builds elsewhere.",
     "gate": "Judge the measurements against the budgets again and show the verdict.",
     "report": "Write artifacts/report/index.html, one page to decide from.",
-    "run": "Run a release on texts; with --corpus, search a file.",
+    "run": "Run a release on texts or images; with --corpus, search a file.",
     "bench": "Measure exported variants on this machine.",
 }
-# They run with the standard library and pipeline.runtime alone.
+# These commands run with the standard library and pipeline.runtime alone.
 ON_A_DEVICE = ("run",)
 
 
@@ -43,7 +43,7 @@ def _take_debug(arguments: list[str]) -> bool:
 def _dispatch(arguments: list[str]) -> object:
     if arguments and arguments[0] in ON_A_DEVICE:
         return import_module(f"pipeline.commands.{arguments[0]}").main(arguments[1:])
-    # Brings Typer, which a device does without.
+    # Imports Typer, which a device does without.
     from pipeline.commands import app
 
     return app.run(arguments, COMMANDS)

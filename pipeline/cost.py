@@ -54,7 +54,7 @@ def describe_size(model: nn.Module | None, weights: Path, inputs: Mapping[str, T
 def gains(
     before: nn.Module, after: nn.Module, old: StepReport, new: StepReport, inputs: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """What pruning gained, as the fields `gains` and `warnings` of a step's report have it.
+    """What pruning gained: the fields `gains` and `warnings` of a step's report.
 
     Args:
         before: the student as it was.

@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     BROKEN = 5
 
 
-# Ctrl-C, as shells say it: nothing failed.
+# Ctrl-C, by the convention of shells: nothing failed.
 INTERRUPTED = 130
 
 

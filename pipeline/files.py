@@ -1,4 +1,4 @@
-"""Writing files and folders so that no half-written one ever stands under its final name, and holding a file."""
+"""Writes files and folders so that none ever stands half-written under its final name, and locks files."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ def sha256(path: Path) -> str:
 def new_folder(final: Path) -> Iterator[Path]:
     """Yield an empty folder beside `final` that takes its place when the block ends without an error.
 
-    On an error nothing under the final name has changed and the temporary folder is gone. Being killed
-    leaves at most a folder whose name starts with a dot.
+    After an error, nothing under the final name has changed and the temporary folder is gone. A kill leaves at
+    most a folder whose name starts with a dot.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
@@ -71,13 +71,14 @@ def new_file(final: Path) -> Iterator[Path]:
 
 
 def hold(path: Path, taken: Callable[[str], None]) -> TextIO:
-    """Lock a file for this process and say in it who holds it; whoever closes the file gives it back.
+    """Lock a file for this process and write into it who holds it; closing the file releases the lock.
 
-    A process that is killed gives it back too. One that inherits the file keeps it held.
+    The lock is also released when the process is killed. A child process that inherits the file keeps it locked.
 
     Args:
         path: made if it is missing.
-        taken: gets the holder in words where another process holds it. If it returns, this waits; it raises to refuse.
+        taken: called with the holder in words where another process has the lock. If it returns, `hold` waits for the
+            lock; to refuse, it raises.
 
     Returns:
         The open file.

@@ -1,7 +1,7 @@
 """Where every artifact lies: the only module that knows file names.
 
 data/<model>/                     train.jsonl validation.jsonl heldout.jsonl retrieval.jsonl report.json
-artifacts/<model>/teacher/        checkpoint/, tokenizer, what it says of the training data, report.json
+artifacts/<model>/teacher/        checkpoint/, tokenizer, its outputs on the training data, report.json
 artifacts/<model>/student/        config.json model.safetensors tokenizer.json report.json
 artifacts/<model>/pruned/         the same
 artifacts/<model>/quantized/      the same, and calibration.safetensors
@@ -10,7 +10,7 @@ artifacts/<model>/release/        the bundle
 artifacts/fleet/<model>/          verify.json: every variant against its source; inputs.safetensors of the benchmark
 artifacts/host.json               fingerprint of the machine
 artifacts/benchmark/              results.json, metrics.json, samples/
-artifacts/gate/verdict.json       on the whole fleet; models/<model>.json says the same of one model
+artifacts/gate/verdict.json       the whole fleet's; models/<model>.json holds one model's
 artifacts/report/index.html
 artifacts/history.jsonl           what nightly builds found
 """
@@ -19,18 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-
-class Engine(StrEnum):
-    """The inference engines that a model is exported to."""
-
-    ONNXRUNTIME = "onnxruntime"
-    OPENVINO = "openvino"
-    TFLITE = "tflite"
-
-    @property
-    def full_name(self) -> str:
-        """What people call it."""
-        return {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "TensorFlow Lite"}[self.value]
+from pipeline.runtime.engines import FACTS
+from pipeline.runtime.engines import Engine as Engine
 
 
 class Variant(StrEnum):
@@ -54,7 +44,7 @@ class Variant(StrEnum):
 
 # From the widest to the narrowest: each step must pay against the one before it.
 LADDER = tuple(variant for variant in Variant if variant.is_student)
-SUFFIX = {Engine.ONNXRUNTIME: ".onnx", Engine.OPENVINO: ".xml", Engine.TFLITE: ".tflite"}
+SUFFIX = {engine: facts.suffix for engine, facts in FACTS.items()}
 
 REPORT = "report.json"
 CONFIG = "config.json"
@@ -63,7 +53,7 @@ TOKENIZER = "tokenizer.json"
 PREPROCESSING = "preprocessing.json"
 CHECKPOINT = "checkpoint"
 CALIBRATION = "calibration.safetensors"
-# Of a release.
+# The model card of a release.
 CARD = "README.md"
 # What is installed; a release names it among its sources.
 LOCK = "requirements.lock"
@@ -136,7 +126,7 @@ class ModelLayout:
 
     @property
     def verdict(self) -> Path:
-        """The gate's verdict on this model, as verdict.json has it; what its release depends on."""
+        """The gate's verdict on this model, in the form of verdict.json; the model's release depends on it."""
         return Layout(self.root).model_verdicts / f"{self.model}.json"
 
     @property

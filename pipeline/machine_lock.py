@@ -1,7 +1,7 @@
 """Ordinary stages share the machine; a measurement has it alone, whoever started the other stages.
 
 The lock is two files in the folder for temporary files. So it holds between workspaces and between `dvc repro` and
-`bardlet build`, and a stage that is killed gives it back.
+`bardlet build`, and it is released when a stage is killed.
 """
 
 import os
@@ -22,7 +22,7 @@ def machine(alone: bool, waiting: Callable[[], None], folder: Path | None = None
 
     Args:
         alone: wait until nobody else holds it, and keep the others waiting.
-        waiting: called once where it is not free.
+        waiting: called once if the machine is not free.
         folder: where the lock files lie; default: the system's folder for temporary files.
     """
     if fcntl is None:

@@ -52,9 +52,9 @@ def die_with_parent(parent: int) -> None:
 
 
 def die_with(pid: int | None) -> None:
-    """Have this process killed when `pid` ends, which need not be its parent (Linux).
+    """Have this process killed when `pid` ends, even if `pid` is not its parent (Linux).
 
-    There may be a shell between them, that waits for this one and knows nothing of its own parent.
+    A shell may stand between the two. It waits for this process and does not notice that its own parent has ended.
     """
     if pid is None or not hasattr(os, "pidfd_open"):
         return
@@ -82,7 +82,7 @@ def first_ancestor_without(variable: str) -> int | None:
 
 
 def outlive_parent() -> None:
-    """Take `die_with_parent` back."""
+    """Undo `die_with_parent`."""
     _prctl(_PR_SET_PDEATHSIG, 0)
 
 
@@ -92,7 +92,7 @@ def terminate_below(pid: int) -> int:
 
 
 def sweep() -> list[int]:
-    """Kill everything below this process and return what would not end."""
+    """Kill every process below this one and return the ids of those that did not end."""
     import psutil
 
     deadline = time.monotonic() + _SWEEP_SECONDS

@@ -39,7 +39,7 @@ def progress_line(label: str, unit: str, done: int, total: int, seconds: float) 
 
 
 def _bar(iterable: Iterable[Item], total: int, label: str, unit: str) -> Iterator[Item]:
-    # A stage that shows no bar, and a device, need no rich.
+    # Imported only here: a stage without a bar, and a device, do without rich.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -31,12 +31,12 @@ _QUIET = {
 # Threads that wait for each other by spinning lose 4 to 6 times their speed as soon as anything else wants a core
 # (measured: 36 against 206, and 117 against 488 texts/s of training beside one other process).
 _THREADS = {"OMP_WAIT_POLICY": "passive"}
-# They report at import what concerns GPUs and other versions of themselves.
+# At import, these loggers report on GPUs and on other versions of their packages.
 _CHATTY_LOGGERS = ("torchao", "torch.utils._pytree")
 
 
 def set_defaults() -> None:
-    """Set telemetry, start-up messages and waiting threads of the packages that are imported from now on."""
+    """Turn off telemetry, start-up messages and spinning threads of the packages that are imported from now on."""
     for name, value in {**_QUIET, **_THREADS}.items():
         os.environ.setdefault(name, value)
     for name in _CHATTY_LOGGERS:
@@ -106,13 +106,13 @@ def guard(action: Callable[[], object], program: str, debug: bool) -> int:
 
 
 def exit_code(error: Exception) -> int:
-    """The `exit_code` that an error carries, whoever defined it; 5 for one that nobody foresaw."""
+    """The `exit_code` of an error that has one, whoever defined it; 5 for any other error."""
     code = getattr(error, "exit_code", None)
     return int(code) if isinstance(code, int) else ExitCode.BROKEN
 
 
 def describe(error: Exception) -> str:
-    """An error's message; one that nobody foresaw is named by its class, with the way to its traceback."""
+    """An error's message; for an unexpected error, its class and the option that shows its traceback."""
     if isinstance(error, BardletError) or hasattr(error, "exit_code"):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

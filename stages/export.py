@@ -123,7 +123,7 @@ Score = Callable[[Path, Variant], float]
 
 
 def score_on(target: Exporter, params: ModelParams, paths: ModelLayout) -> Score:
-    """How a file of a variant scores in the task's measure on validation data; each file is run once."""
+    """A function that scores a file of a variant in the task's measure on validation data; it runs each file once."""
     spec = tasks.serving(params.task).model_spec(params)
     known: dict[Path, float] = {}
 
@@ -141,7 +141,7 @@ def score_on(target: Exporter, params: ModelParams, paths: ModelLayout) -> Score
 
 
 def loss_against(fp32: Path, variant: Variant, score: Score) -> Callable[[Path], float]:
-    """How much lower a file of `variant` scores than `fp32`."""
+    """A function that says how much lower a file of `variant` scores than `fp32`."""
     return lambda file: score(fp32, Variant.FP32) - score(file, variant)
 
 
@@ -170,7 +170,7 @@ def load_calibration(path: Path) -> Calibration:
 
 
 def describe(target: Exporter, made: Made, toolchain: Mapping[str, str | int], folder: Path, final: Path) -> Export:
-    """What export.json says of the variants in `folder`, which will be called `final`."""
+    """The content of export.json for the variants in `folder`, which will be called `final`."""
     variants = {}
     for variant, precision in made.precisions.items():
         files = {

@@ -15,11 +15,11 @@ from pipeline.stage import main
 
 
 def run(root: Path = Path()) -> Verdict:
-    """Write `artifacts/gate/verdict.json` and the same for each model alone, so that releases depend on their own.
+    """Write `artifacts/gate/verdict.json`, and a verdict for each model, so that a release depends on its own alone.
 
     Raises:
         InputError: params.yaml is wrong, or a case of a model's budgets was not measured.
-        IntegrityError: an artifact is missing, or is not such a record.
+        IntegrityError: an artifact is missing or damaged.
     """
     layout = Layout(root)
     verdict = judge_workspace(layout)

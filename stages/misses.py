@@ -1,7 +1,7 @@
-"""Says a miss as soon as it is certain, so that nobody waits for the benchmark to learn it.
+"""Reports a missed budget as soon as it is certain, so that nobody waits for the benchmark to learn it.
 
-What is said here decides no output: the gate says it again and judges. So the stages that ask do not depend on the
-gate's rules in dvc.yaml, and an edit of the rules trains nothing anew.
+These reports decide no output: the gate judges later and writes the verdict. So the stages that call this module do not
+depend on the gate's rules in dvc.yaml, and an edit of the rules trains nothing anew.
 """
 
 from pipeline.gate import certain
@@ -15,17 +15,17 @@ from pipeline.records.verification import Verification
 
 
 def after_prune(loaded: LoadedParams, model: str, report: StepReport) -> None:
-    """Parameters and multiply-accumulates that are over their budgets."""
+    """Report parameters and multiply-accumulates that are over their budgets."""
     _say("prune", model, certain.after_prune(model, loaded.params.models[model], loaded.line, report))
 
 
 def after_export(loaded: LoadedParams, model: str, engine: Engine, export: Export) -> None:
-    """Bytes of each variant that are over their budget."""
+    """Report variants whose bytes are over their budget."""
     _say("export", model, certain.after_export(model, loaded.params.models[model], loaded.line, export))
 
 
 def after_verify(loaded: LoadedParams, model: str, verification: Verification) -> None:
-    """Tolerances, bytes and budgets of quality that variants miss."""
+    """Report the tolerances and the budgets of bytes and quality that variants miss."""
     _say("verify", model, certain.after_verify(model, loaded.params.models[model], loaded.line, verification))
 
 

@@ -26,6 +26,7 @@ GROUND = {
     "pipeline.machine_lock",
     "pipeline.processes",
     "pipeline.progress",
+    "pipeline.runtime.engines",
     "pipeline.stage",
     "pipeline.tasks",
     "pipeline.tasks.base",
@@ -144,3 +145,8 @@ def has(params: Any, dotted: str) -> bool:
             return False
         params = params[part]
     return True
+
+
+def test_the_hall_of_the_library_has_few_modules() -> None:
+    modules = sorted(path.stem for path in (ROOT / "pipeline").glob("[!_]*.py"))
+    assert len(modules) <= 10, f"{modules}: find a room for what is new"

@@ -71,7 +71,7 @@ class Child:
         self.load_ms = (time.perf_counter() - start) * 1000
 
     def answer(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what a command of the parent says and return the reply."""
+        """Carry out a command of the parent and return the reply."""
         if "warm_up" in command:
             run = timed(self._session, self._inputs[command["warm_up"]])
             warm_up(run.call, self._warmup_runs, self._warmup_seconds, run.reset)
@@ -82,7 +82,7 @@ class Child:
 
 
 def timed(session: Session, case: CaseInputs) -> Timed:
-    """What is timed of a case; a state is filled here.
+    """The run of a case that is timed; a state is filled here, before the clock starts.
 
     Raises:
         RuntimeInputError: the case fills a state, and the model has none.

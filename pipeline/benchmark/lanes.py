@@ -1,4 +1,4 @@
-"""Which cores measure what: lanes of their own physical cores, and the subjects spread over them."""
+"""Assigns cores to what is measured: lanes of physical cores, and the subjects spread over them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ def make_lanes(cores: Sequence[int], lane_cores: int) -> list[Lane]:
 def spread(subjects: Sequence[Subject], lanes: Sequence[Lane]) -> tuple[tuple[Lane, tuple[Subject, ...]], ...]:
     """Give each engine's variants of a model to one lane, so that they are interleaved and comparable.
 
-    The longest groups first, each to the lane with the least so far; deterministic.
+    The longest group comes first, and each goes to the lane with the least work so far. The result is deterministic.
     """
     groups: dict[tuple[str, str], list[Subject]] = {}
     for subject in subjects:

@@ -1,7 +1,7 @@
 """The rounds of the benchmark: interleaved blocks, in lanes, every variant in its own process.
 
 Load all variants of a phase, warm each one up, then go round: one block of every case of every variant, and
-again, so that a slow minute of the machine hits all of them alike. A variant that fails is left out from there.
+again, so that a slow minute of the machine hits all of them alike. A variant that fails is left out from then on.
 """
 
 import threading
@@ -48,7 +48,7 @@ class Timing:
 
     @property
     def judged(self) -> tuple[str, ...]:
-        """The budgets' cases that it answers: their shape and their threads."""
+        """The budgets' cases that it answers: those with its shape and its threads."""
         given: Threads = "all" if self.all_cores else self.threads
         return tuple(one.budget for one in self.subject.budgets_of(self.case) if one.threads == given)
 
@@ -82,8 +82,8 @@ def run_benchmark(phases: Sequence[Phase], params: BenchmarkParams) -> Benchmark
         params: blocks, their seconds and limits.
 
     Returns:
-        Complete timings only; a variant that failed has an entry in `dropouts`, and no more than the timings of the
-        phases before it failed.
+        Complete timings only. A variant that failed has an entry in `dropouts`, and timings of the phases before it
+        failed.
     """
     found = BenchmarkRun()
     rounds = 1 + params.blocks

@@ -23,7 +23,7 @@ class Budgeted:
     Attributes:
         budget: its name in `budgets.cases`; "" for a single `budgets.case`.
         case: the name of the case that has its shape.
-        threads: what it is judged with.
+        threads: the threads setting that it is judged with.
     """
 
     budget: str
@@ -72,8 +72,8 @@ class Subject:
 def read_subjects(verification_path: Path, inputs_path: Path, root: Path) -> list[Subject]:
     """Read a model's verify.json and check every file that it names.
 
-    The teacher is there to compare speed and memory with, nothing else: it is measured only in the cases that are
-    judged, with the threads that are judged.
+    The teacher only serves to compare speed and memory. So it is measured in the judged cases alone, with the threads
+    that are judged.
 
     Args:
         verification_path: `artifacts/fleet/<model>/verify.json`.

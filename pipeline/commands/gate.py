@@ -15,7 +15,7 @@ from pipeline.layout import Layout
 from pipeline.records.verdict import Check, CheckKind, ModelVerdict, Outcome, format_number
 
 _COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.INCONCLUSIVE: "yellow"}
-# In a file or a log nothing is cut off.
+# Columns in a file or a log, so that nothing is cut off there.
 _PLAIN_WIDTH = 120
 
 

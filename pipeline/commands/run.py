@@ -39,7 +39,7 @@ def _at_least_one(text: str) -> int:
 
 
 def parser() -> ArgumentParser:
-    """What the command takes; parsed by the standard library, so that a device needs no other package for it."""
+    """The parser of the command's arguments: the standard library's, so that a device needs no other package."""
     made = _Parser(prog="bardlet run", description=_DESCRIPTION, epilog=_EXIT_CODES, add_help=False)
     made.add_argument("release", metavar="RELEASE", type=Path, help="Folder of a release.")
     made.add_argument(
@@ -59,7 +59,7 @@ def parser() -> ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse `arguments` and run; `--help` is shown and nothing run.
+    """Parse `arguments` and run a release; `--help` only shows the help.
 
     Raises:
         RuntimeInputError: an argument is missing or wrong.

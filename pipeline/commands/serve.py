@@ -28,21 +28,22 @@ def serve(
     cron: Annotated[
         str, typer.Option("--cron", metavar="CRON", help="When it runs; `off`: only when asked.")
     ] = NIGHTLY,
-    timezone: Annotated[str, typer.Option("--timezone", metavar="ZONE", help="Of --cron.")] = "UTC",
+    timezone: Annotated[str, typer.Option("--timezone", metavar="ZONE", help="Time zone of --cron.")] = "UTC",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages at once; default: one a core.")
     ] = None,
     push: Annotated[bool, typer.Option("--push", help="Share what a nightly run built.")] = False,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the UI listens.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=1, max=65534, metavar="PORT", help="Of the UI; report and cards have the next.")
+        int,
+        typer.Option("--port", min=1, max=65534, metavar="PORT", help="Port of the UI; report and cards get the next."),
     ] = 4200,
 ) -> None:
     """Start Prefect's UI and serve the nightly build, until Ctrl-C.
 
     The database lies under .prefect/ of this folder; builds that are started here report to this server. Where
-    PREFECT_API_URL names a server, that one is used and none is started. With BARDLET_NOTIFY set to a command, a build
-    that fails tells it.
+    PREFECT_API_URL names a server, that one is used and none is started. BARDLET_NOTIFY may name a command that is told
+    of a build that fails.
     """
     root = Path()
     if not (root / "dvc.yaml").exists():

@@ -22,9 +22,9 @@ _DEFAULTS = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
 def worker(
     pool: Annotated[str, typer.Option("--pool", metavar="NAME", help="As `meta.pool` of stages in dvc.yaml names it.")],
     folder: Annotated[
-        Path | None, typer.Option("--folder", metavar="DIR", help="Its own; default: .prefect/pools/NAME.")
+        Path | None, typer.Option("--folder", metavar="DIR", help="The worker's clone; default: .prefect/pools/NAME.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Of this worker; default: that of the machine.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of this worker; default: the machine's.")] = None,
     repository: Annotated[
         str | None,
         typer.Option("--repository", metavar="URL", help="Where to fetch commits from; default: origin of this clone."),
@@ -48,7 +48,7 @@ def worker(
     os.environ["PREFECT_API_URL"] = api
     for setting, value in _DEFAULTS.items():
         os.environ.setdefault(setting, value)
-    # A service manager's way to say Ctrl-C.
+    # Service managers send SIGTERM where a person types Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with clone.hold(place.folder):
         _tell(f"{place.name} works for pool {pool}: commits from {place.repository}, in {place.folder}, server {api}")

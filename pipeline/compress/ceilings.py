@@ -20,7 +20,7 @@ class Ceilings:
 
     @classmethod
     def written(cls, max_params: int | Literal["none"], max_macs: int | Literal["none"]) -> Self:
-        """As params.yaml writes them."""
+        """Make ceilings of two values of params.yaml, which writes `none` for no limit."""
         return cls(*(None if value == "none" else value for value in (max_params, max_macs)))
 
     def excess(self, now: Cost) -> Cost:
@@ -35,7 +35,7 @@ class Ceilings:
     def progress(self, now: Cost, after: Cost) -> float:
         """How much of the excess goes from `now` to `after`: the sum of both shares, 0 to 2.
 
-        What lies below a ceiling already counts nothing, so a step is never praised for more than is needed.
+        Savings below a ceiling count nothing, so a step earns no more than is needed.
         """
         pairs = zip(self.excess(now), self.excess(after), strict=True)
         return sum((above - left) / above for above, left in pairs if above)
@@ -44,8 +44,8 @@ class Ceilings:
         """Refuse ceilings that pruning cannot reach.
 
         Args:
-            least: of the smallest model that pruning may leave.
-            before: of the model that is pruned.
+            least: cost of the smallest model that pruning may leave.
+            before: cost of the model that is pruned.
             limits: what keeps it from being smaller, in words.
 
         Raises:

@@ -4,8 +4,8 @@ Weights are rounded per output channel (symmetric, 8 bits) in the forward pass a
 estimator, arXiv:1308.3432; the scheme is arXiv:1712.05877). Activations stay in float here: the engines quantize them
 on the fly, with scales from the real input, or with fixed ones from the calibration set.
 
-Folding a batch norm multiplies each output channel of the convolution before it by a number. So does its scale here:
-the rounded convolution, folded, is the folded convolution, rounded, and no folding is needed while training.
+Folding a batch norm multiplies each output channel of the convolution before it by a number, and the channel's scale by
+the same number. So rounding and then folding gives what folding and then rounding gives: training needs no folding.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _LEVELS = 127
 
 @runtime_checkable
 class Quantizable(Protocol):
-    """What a student brings that looks vectors up in tables which the engines quantize."""
+    """A student that looks vectors up in tables which the engines quantize."""
 
     def tables(self) -> list[nn.Embedding]:
         """Tables that get one scale each."""

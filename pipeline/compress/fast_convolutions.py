@@ -1,4 +1,4 @@
-"""How convolutions are trained fast on a CPU."""
+"""Trains convolutions fast on a CPU."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What an image student is told: its teacher's logits and feature maps, and the labels."""
+"""Losses of an image student against its teacher's logits and feature maps, and against the labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def pairs_of_one_size(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> l
 def attention_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """Squared distance of the attention maps of all pairs of one size (arXiv:1612.03928, section 3.1); a scalar.
 
-    A map of attention is the mean square over the channels, scaled to unit length over the places: so architectures of
+    A map of attention is the mean square over the channels, scaled to unit length over the places. So architectures of
     any widths can be compared, without layers that exist for training alone.
 
     Args:

@@ -24,8 +24,8 @@ class Replicas:
     """Copies of a model, one a thread: they share its weights, and their gradients are summed into its own.
 
     A context manager; the model must keep its parameters while it is open. The sum is made in a fixed order, so that
-    two runs with the same number of cores give the same weights. Not for models whose rows influence each other
-    (batch normalization): each thread sees only its own.
+    two runs with the same number of cores give the same weights. Models whose rows influence each other (batch
+    normalization) must not be trained so, because each thread sees only its own rows.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -34,7 +34,7 @@ class Replicas:
         self._models = [model, *(_sharing(model) for _ in range(count - 1))]
         each = max(1, self._threads_before // count)
         self._pool = ThreadPoolExecutor(count, "replica", initializer=torch.set_num_threads, initargs=(each,))
-        # What makes autograd call back: the outputs' graphs end in the threads.
+        # Makes autograd call `_Joined.backward`: the outputs' own graphs end in the threads.
         self._anchor = torch.zeros((), requires_grad=True)
 
     def __enter__(self) -> Self:
@@ -48,7 +48,7 @@ class Replicas:
         torch.set_num_threads(self._threads_before)
 
     def __call__(self, *arrays: NDArray[np.generic]) -> Tensor:
-        """Run the model on a batch; `backward` of what comes of it reaches the model's parameters.
+        """Run the model on a batch; `backward` on the result reaches the model's parameters.
 
         Args:
             arrays: the model's arguments, [n, ...] each.

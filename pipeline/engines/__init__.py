@@ -1,1 +1,1 @@
-"""Exports to the inference engines: one module an engine, behind one Protocol. Nothing here knows a task."""
+"""Exports to the inference engines: one folder an engine, behind one Protocol. Nothing here knows a task."""

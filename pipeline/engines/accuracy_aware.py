@@ -41,7 +41,7 @@ class ReductionReport:
         return self.loss <= self.tolerance
 
     def as_record(self) -> Reduction:
-        """What export.json says of it; errors are shares of the layer's output."""
+        """The same as a part of export.json; errors are shares of the layer's output."""
         kept = tuple(KeptLayer(layer=layer.name, error=round(layer.error, 6)) for layer in self.kept_float)
         return Reduction(
             loss=self.loss, tolerance=self.tolerance, attempts=self.attempts, holds=self.holds, kept_float=kept

@@ -94,9 +94,9 @@ class Exporter(Protocol):
         ...
 
     def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
-        """What a session must be told to compute a variant in, so that no default of the engine decides it.
+        """The precision that a session opens a variant with, so that no default of the engine decides it.
 
-        It is what export.json records of the variant, and what `open_session` takes.
+        export.json records it, and `open_session` takes it.
 
         Args:
             file: the file of this variant, as `export` or `quantize` wrote it.
@@ -128,7 +128,7 @@ def exporter(engine: Engine) -> Exporter:
 def precision_of_variant(
     variant: Variant, spec: ModelSpec, *, activations: str, inference: Inference = "f32"
 ) -> Precision:
-    """The precision of a variant; `activations` holds for a reduced one, and a state is carried in f32."""
+    """The precision of a variant; `activations` applies to reduced variants alone, and a state is carried in f32."""
     return Precision(
         weights=variant.value if variant.is_reduced else "fp32",
         activations=activations if variant.is_reduced else "fp32",

@@ -1,4 +1,4 @@
-"""What is done to a model before any converter sees it, so that all engines gain by it."""
+"""Prepares a model before any converter sees it, so that all engines gain."""
 
 import copy
 from typing import Protocol, runtime_checkable
@@ -41,14 +41,14 @@ class Rewritten(Protocol):
 
 
 def prepared(model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
-    """The model as it is exported: in evaluation mode and in the form that it has for it (`for_export`).
+    """The model as it is exported: in evaluation mode, and as its `for_export` gives it where it has one.
 
     A normalization's scale is folded into the first convolution. Its offset stays an addition, because the
-    convolution's border is zero after it, not before. `model` itself is only put into evaluation mode.
+    convolution adds its border of zeros after the offset. `model` itself is only put into evaluation mode.
 
     Args:
-        model: any model; one with nothing to do is returned as it is.
-        example: inputs to call it with; where folding would change the output, it is left out.
+        model: any model; one that needs no change is returned as it is.
+        example: inputs to call it with; nothing is folded if that changes the output for them.
     """
     model.eval()
     form = model.for_export().eval() if isinstance(model, Rewritten) else model
@@ -78,5 +78,5 @@ def _fold_scale(model: nn.Module) -> nn.Module | None:
 
 
 def _is_normalization(module: nn.Module) -> bool:
-    """By what it holds; `prepared` compares the outputs, so a module that computes something else is left as it is."""
+    """Whether it holds a scale and a shift; by comparing outputs, `prepared` leaves out what computes otherwise."""
     return isinstance(module, Normalization) and isinstance(module.scale, Tensor) and isinstance(module.shift, Tensor)

@@ -1,4 +1,4 @@
-"""A model without state over many examples, each of which gives one row."""
+"""Runs a model without state over many examples, each of which gives one row."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -20,7 +20,7 @@ class Batching(Protocol):
     """A session that is much faster over many examples at once than one by one; PyTorch is one."""
 
     def batches(self, examples: Sequence[Arrays]) -> Sequence[NDArray[np.int64]]:
-        """Indices of examples that are run together; each example is in one batch."""
+        """Indices of examples that are run together, int64 `[k]` a batch; each example is in one batch."""
         ...
 
     def run_batch(self, examples: Sequence[Arrays]) -> NDArray[np.float32]:
@@ -31,7 +31,7 @@ class Batching(Protocol):
 def rows(session: Session, examples: Sequence[Arrays], label: str, *, one_by_one: bool = False) -> NDArray[np.float32]:
     """Run a session over examples and show how far it is.
 
-    An engine runs them one by one, as a device does. PyTorch runs them in batches, which rounds a little otherwise.
+    An engine runs them one by one, as a device does. PyTorch runs them in batches, which rounds slightly differently.
 
     Args:
         session: of a model without state.

@@ -31,7 +31,7 @@ def open_sizes(spec: ModelSpec) -> dict[str, int]:
     """Sizes to trace with when the named axes must stay open.
 
     Tracers fix an axis whose sample is 1, or as long as a table that it slices, and may take two axes of one
-    size for the same axis. So: one below the smallest size to be served, at least 2, all different.
+    size for the same axis. So each size is one below the smallest that is served, but at least 2, and all sizes differ.
     """
     sizes: dict[str, int] = {}
     for axis in spec.axis_names():

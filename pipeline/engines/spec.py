@@ -1,4 +1,4 @@
-"""What a model is called with and what it gives, in words that every engine understands."""
+"""Describes what a model takes and returns, in words that every engine understands."""
 
 from __future__ import annotations
 

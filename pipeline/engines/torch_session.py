@@ -1,4 +1,4 @@
-"""PyTorch as one more session: what engines are compared with runs through the same calls as they do."""
+"""PyTorch as one more session, so that the model that engines are compared with runs through their calls."""
 
 from collections.abc import Callable, Sequence
 from math import prod

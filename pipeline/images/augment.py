@@ -12,8 +12,9 @@ from torch.nn import functional
 class Augmentation:
     """How far images are varied; all zeros and False leave them as they are.
 
-    `shift` is a fraction of height and width, `zoom` one of the size (0.1: between 0.9 and 1.1 times); each is drawn
-    evenly between minus and plus. `flip` mirrors half of the images left to right: not for digits or text.
+    `shift` is a fraction of height and width, `zoom` a fraction of the size (0.1: between 0.9 and 1.1 times). Each is
+    drawn evenly between minus and plus that. `flip` mirrors half of the images left to right, which harms digits and
+    text.
     """
 
     shift: float
@@ -41,13 +42,13 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
 def draw(count: int, generator: torch.Generator) -> Tensor:
     """Random amounts for `count` images, float32 `[count, 5]`, evenly from -1 to 1.
 
-    Numbers are drawn even where a kind is off, so that switching one on does not change the others.
+    Amounts are drawn even for a variation that is off, so that switching it on does not change the others.
     """
     return torch.rand(count, 5, generator=generator) * 2 - 1
 
 
 def vary(images: Tensor, how: Augmentation, amounts: Tensor) -> Tensor:
-    """The images moved by given shares of the largest variation, so that two stages can see the same ones.
+    """The images moved by given shares of the largest variation. With the same shares, two stages see the same images.
 
     Args:
         images: `[n, c, h, w]`, uint8 or float32, values 0..255.

@@ -59,7 +59,7 @@ def list_files(folder: Path) -> tuple[list[ImageFile], list[str]]:
 
 
 def class_problems(files: list[ImageFile], folder: Path) -> list[str]:
-    """Classes that cannot be learned or judged: only one, one that a split lacks, or too few images to split."""
+    """Why classes cannot be learned or judged: there is only one, a split lacks one, or one has too few images."""
     splits = sorted({file.split for file in files}, key=list(SPLITS).index)
     names = sorted({file.name for file in files})
     if not files:
@@ -139,7 +139,7 @@ def _list_split(folder: Path, split: str, problems: list[str]) -> Iterator[Image
 
 
 def _read(files: list[ImageFile], info: ImageInfo, problems: list[str]) -> Pixels:
-    """Every image prepared, uint8 `[n, channels, size, size]`; those that cannot be are named in `problems`."""
+    """Every image prepared, uint8 `[n, channels, size, size]`; unusable files are named in `problems`."""
     how = Preprocessing(info.input_size, info.input_size, info.channels, info.fit, info.names)
 
     def read(file: ImageFile) -> Pixels | str:

@@ -30,7 +30,7 @@ class ImageSet:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> "ImageSet":
-        """Some of the images."""
+        """The images and classes of some rows, int64 `[k]`."""
         return ImageSet(self.images[rows], self.labels[rows])
 
 
@@ -50,7 +50,7 @@ class ImageInfo:
     std: tuple[float, ...]
 
     def preprocessing(self) -> dict[str, Any]:
-        """The content of preprocessing.json, by which a device prepares images; the model does mean and std."""
+        """The content of preprocessing.json, by which a device prepares images; mean and std are part of the model."""
         return Preprocessing(self.input_size, self.input_size, self.channels, self.fit, self.names).as_json()
 
 

@@ -1,7 +1,7 @@
 """The variations of the training images that teacher and student both see: drawn once, the same in every stage.
 
-View 0 is the images as they are. The teacher judges every view once; the student learns from what it said, so that a
-change of the student does not run the teacher again, and a teacher that can only be called serves too.
+View 0 is the images as they are. The teacher runs on every view once, and the student learns from its stored outputs.
+So a change of the student does not run the teacher again, and a teacher that can only be called serves too.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Views:
         return vary(self.images[rows], self.how, self.amounts[views, rows]), self.labels[rows]
 
     def batches(self, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-        """Endless batches of indices: each pass shuffles the images and takes the next view of all.
+        """Endless batches of indices, int64 `[size]`: each pass shuffles the images and takes the next view of all.
 
         Raises:
             StageError: the images do not fill one batch.
@@ -58,7 +58,7 @@ class Views:
 
 
 def draw_views(train: ImageSet, how: Augmentation, views: int, seed: int) -> Views:
-    """New views of `train`; the same seed gives the same ones."""
+    """New views of `train`; the same seed gives the same views."""
     generator = torch.Generator().manual_seed(seed)
     drawn = [torch.zeros(len(train), 5), *(draw(len(train), generator) for _ in range(views - 1))]
     return make_views(train, how, torch.stack(drawn))

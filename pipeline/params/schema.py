@@ -6,11 +6,12 @@ The blocks that every task has are in `pipeline.params.blocks`, those of one tas
 import operator
 from collections.abc import Mapping
 from functools import reduce
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, GetCoreSchemaHandler, Tag
 from pydantic_core import CoreSchema
 
+from pipeline.layout import Engine
 from pipeline.params import tasks
 from pipeline.params.blocks import ModelParams
 from pipeline.params.choices import BY_TASK
@@ -36,6 +37,13 @@ class BenchmarkParams(Block):
     load_timeout_s: PositiveFloat
 
 
+# Who uses the tools of a group: the stages that train, or one engine.
+if TYPE_CHECKING:
+    ToolGroup = str
+else:
+    ToolGroup = Literal["training", *(engine.value for engine in Engine)]
+
+
 class Params(Block):
     """The whole of params.yaml.
 
@@ -45,6 +53,6 @@ class Params(Block):
 
     seed: NonNegativeInt
     fleet: Annotated[Mapping[str, str], Field(min_length=1)]
-    toolchain: Mapping[Literal["training", "onnxruntime", "openvino", "tflite"], Mapping[str, str | int]]
+    toolchain: Mapping[ToolGroup, Mapping[str, str | int]]
     models: Mapping[str, Annotated[ModelParams, _ByTask()]]
     benchmark: BenchmarkParams

@@ -1,4 +1,4 @@
-"""`export.json`: the files of one engine, a variant each, with what they compute in."""
+"""`export.json`: the variants of one engine, with their files and the precision that they compute in."""
 
 from collections.abc import Mapping
 
@@ -58,7 +58,7 @@ class ExportedVariant(Part):
 
 
 class Export(Record):
-    """What one engine was given.
+    """The exports of one model to one engine.
 
     Attributes:
         toolchain: versions and settings that made it.

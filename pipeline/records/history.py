@@ -31,9 +31,9 @@ class Night(Part):
 
     Attributes:
         time: when it ended, ISO 8601 with the offset of UTC.
-        commit: that was built; `None` where there is no repository.
-        exit_code: of the build.
-        seconds: that it took.
+        commit: the commit that was built; `None` where there is no repository.
+        exit_code: the build's exit code.
+        seconds: how long the build took.
         verdict: the gate's; `None` where the build did not come to it.
         host: fingerprint of the machine.
     """

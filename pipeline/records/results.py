@@ -14,7 +14,7 @@ class Measurement(Part):
         shape: size of each axis of the case that varies.
         judged: the names of the budgets' cases that this measurement answers, "" for a single `budgets.case`.
         all_cores: whether the lane had all cores, which `threads: all` asks for.
-        cores: that the process was pinned to.
+        cores: the cores that the process was pinned to.
         block_runs: runs of each block.
         samples: the file of raw samples, relative to results.json.
     """

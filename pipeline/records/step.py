@@ -16,7 +16,7 @@ class TrainingRun(Part):
 
 
 class Gain(Part):
-    """One measure before and after pruning, and the ratio of the two."""
+    """One figure of cost before and after pruning, and the ratio of the two."""
 
     before: float
     after: float
@@ -40,12 +40,12 @@ class StepReport(Record):
         macs: multiply-accumulates of one example, as `ModelParams.example` says.
         size_bytes: of the file of weights.
         quality: the task's measures by their keys.
-        seconds: that the step took.
+        seconds: how long the step took.
         training: `None` where nothing was trained.
-        gains: what pruning gained, by measure.
+        gains: what pruning gained, by figure of cost.
         warnings: what did not get smaller, one sentence each.
         sensitivity_ratio: share of a group's channels that went when its sensitivity was measured.
-        facts: what else the task says of the step, such as `source` and `sha256` of a teacher.
+        facts: what else the task records of the step, such as `source` and `sha256` of a teacher.
     """
 
     params: int | None

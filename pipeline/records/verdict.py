@@ -11,7 +11,7 @@ _WHOLE_UNITS = ("bytes", "parameters", "MACs", "problems")
 
 
 class Outcome(StrEnum):
-    """What a comparison with a budget says."""
+    """The result of a comparison with a budget."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -39,7 +39,7 @@ class Check(Part):
         name: of the budget in its block, such as `p95_ms` or `accuracy_kept`.
         case: the case of `budgets.cases` that was measured; "" for a single `budgets.case`, and where no case matters.
         budget: dotted key in params.yaml.
-        line: its line there, `None` when unknown; for people, it decides nothing.
+        line: its line there, `None` when unknown. It informs people and decides nothing.
         observed: `None` when it was not measured, which fails.
         allowed: the budget; `None` where the check is that there is a number at all.
         unit: of observed, allowed and margin; empty for a bare ratio.

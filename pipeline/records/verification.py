@@ -1,4 +1,4 @@
-"""`verify.json`: every variant against the model that it came from, and on the task. It holds no timing."""
+"""`verify.json`: each variant's agreement with its source model and quality on the task. It holds no timing."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -19,7 +19,7 @@ class Summary(Part):
 
 
 class StepSummary(Summary):
-    """The same after one step: `teacher`, `distill`, `prune`, `quantize`. Steps that are `none` are left out."""
+    """Size and quality after a step: `teacher`, `distill`, `prune`, `quantize`. Steps that are `none` are left out."""
 
     step: str
 

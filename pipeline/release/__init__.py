@@ -1,1 +1,1 @@
-"""Making a release: permission, bundle, golden outputs, model card."""
+"""Makes a release: permission, bundle, golden outputs, model card."""

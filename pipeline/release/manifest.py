@@ -97,7 +97,7 @@ def hash_sources(layout: Layout, model: str, params: ModelParams) -> dict[str, s
     made = [paths.student] * (params.distill != "none") + [paths.pruned] * (params.prune != "none")
     weights = [folder / WEIGHTS for folder in (*made, paths.quantized)]
     sources = [*data, *trained, *weights, layout.root / LOCK, paths.verification, paths.verdict]
-    # A folder is no file: it is named as missing.
+    # Where there are no data files, their folder stands for them: no file has its name, so the error names it.
     _require(sources if data else [paths.data, *sources])
     hashes = {path.relative_to(layout.root).as_posix(): sha256(path) for path in sources}
     return {"teacher": pinned.sha256, **hashes} if pinned else hashes

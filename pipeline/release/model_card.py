@@ -62,7 +62,7 @@ def model_card(
         layout: of the workspace, to count the data.
         model: name of the model.
         params: its block of params.yaml.
-        verdict: the gate's on the model.
+        verdict: the gate's verdict on the model.
         verification: what verify found of it.
         results: what the benchmark measured.
     """
@@ -99,7 +99,7 @@ def model_card(
 def teacher_origin(teacher: Weights | None) -> Origin:
     """Name and licence of a teacher; for one that is not in `KNOWN_TEACHERS` the licence is `other`.
 
-    One that was trained in the build has the licence of this repository, as far as its data allows.
+    A teacher that was trained in the build has the licence of this repository, as far as its data allows.
     """
     if teacher is None:
         return Origin("a teacher trained in the same build", "apache-2.0")

@@ -1,4 +1,4 @@
-"""What the stages left; the page has a note for what is missing, and no error."""
+"""Reads what the stages left. What is missing gives a note on the page, not an error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Artifacts:
     """Everything that the report shows.
 
     Attributes:
-        verdict: `None` when it is missing, as `results`.
+        verdict: `None` when it is missing; so is `results`.
         verifications: by model; without those that are missing.
         notes: what is missing, and what to do about it.
         nights: what nightly builds found, the oldest first.
@@ -41,7 +41,7 @@ class Artifacts:
     nights: Sequence[history.Night] = ()
 
     def samples(self, measurement: Measurement) -> NDArray[np.float64] | None:
-        """Raw latencies in milliseconds; `None` when their file is missing or is no array."""
+        """Raw latencies in milliseconds, float64 `[n]`; `None` when their file is missing or is no array."""
         path = self.layout.results.parent / measurement.samples
         try:
             values = np.load(path, allow_pickle=False).astype(np.float64).ravel()

@@ -11,7 +11,7 @@ from pipeline.records.verdict import Check, CheckKind, Outcome
 from pipeline.records.verification import StepSummary, Verification
 from pipeline.report.numbers import format_quantity
 
-# What a step is there to lower; what a reduced precision gains is judged on each engine.
+# The figures that a step must lower; the gain of a reduced precision is judged on each engine.
 _MUST_FALL = {
     "distill": ("params", "macs", "size_bytes"),
     "prune": ("params", "macs", "size_bytes"),

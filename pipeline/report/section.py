@@ -1,4 +1,4 @@
-"""What the page says of one model."""
+"""The section of the page about one model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def _closest(verdict: ModelVerdict, quality_checks: Sequence[QualityCheck]) -> s
 
 
 def model_section(name: str, params: ModelParams, artifacts: Artifacts) -> ModelSection:
-    """Shape everything that is known of a model."""
+    """Shape everything that is known about a model for the page."""
     verdict = artifacts.verdict.models.get(name) if artifacts.verdict else None
     found, results = artifacts.verifications.get(name), artifacts.results
     rows = variant_rows(name, params.budgets, found, results, verdict.chosen if verdict else {}) if found else []

@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 
 @dataclass(frozen=True)
 class LogAxis:
-    """Maps positive values to pixels, a decade being everywhere as wide."""
+    """Maps positive values to pixels; all decades have the same width."""
 
     low: float
     high: float

@@ -23,7 +23,7 @@ def probabilities(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def guesses(logits: NDArray[np.float32], labels: Sequence[str], top: int | None) -> list[Guess]:
-    """The `top` classes of one image (`None`: all), best first; equals keep their order."""
+    """The `top` classes (`None`: all) of one image's logits, float32 `[classes]`, best first; ties keep their order."""
     order = np.argsort(-logits, kind="stable")[:top]
     shares = probabilities(logits)
     return [Guess(labels[index], float(shares[index])) for index in order]

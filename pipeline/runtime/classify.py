@@ -16,7 +16,7 @@ from pipeline.runtime.pictures import Pixels
 from pipeline.runtime.product import DIGITS, run_rows
 from pipeline.runtime.session import Session
 
-# Of one class's probability. Other CPUs round int8 and bf16 differently, a wrong file is far outside.
+# Of one class's probability. Other CPUs round int8 and bf16 differently; a wrong file differs by far more.
 MAX_DIFFERENCE = 0.15
 
 

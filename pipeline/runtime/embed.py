@@ -16,7 +16,7 @@ from pipeline.runtime.texts import Hit, batches, best, checked, open_tokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Between unit vectors; a cosine of 0.995. Other CPUs round int8 and bf16 differently, a wrong file is far outside.
+# Between unit vectors: a cosine of 0.995. Other CPUs round int8 and bf16 differently; a wrong file differs far more.
 MAX_DISTANCE = 0.1
 
 

@@ -23,7 +23,7 @@ def pattern(shape: tuple[int, ...]) -> Pixels:
 
 
 def fingerprint(how: Preprocessing, shape: tuple[int, ...]) -> str:
-    """SHA-256 of a pattern as it is prepared: the same wherever the preparation is, bit for bit."""
+    """SHA-256 of a prepared pattern: two machines give the same if they prepare images alike, bit for bit."""
     return hashlib.sha256(how.prepare(pattern(shape)).tobytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""From a picture to the array that a model takes: the same code for training and on the device.
+"""Turns a picture into the array that a model takes, by the same code in training and on the device.
 
 preprocessing.json of a release says how. Pillow is needed for files only.
 """
@@ -59,7 +59,7 @@ def read_preprocessing(path: Path) -> Preprocessing:
     """Read preprocessing.json.
 
     Raises:
-        TamperedError: it cannot be understood, or wants what this runtime does not do.
+        TamperedError: it cannot be understood, or asks for a preparation that this runtime lacks.
     """
     try:
         return _parse(json.loads(path.read_text(encoding="utf-8")))

@@ -47,7 +47,7 @@ class Manifest:
 
     Attributes:
         verb: what the release does: a key of `INPUT_FILES`.
-        task: what it was made as; for people, nothing depends on it.
+        task: the task that it was built for. It informs people; no code depends on it.
         input_file: says how inputs are made ready.
         facts: all of manifest.json; a product has its own keys there, such as `max_tokens`.
     """

@@ -24,12 +24,12 @@ from pipeline.runtime.session import (
     take_input,
 )
 
-# A shape that came this often is compiled for itself: without working out the shapes of every layer anew, a small
-# encoder takes 0.27 instead of 0.40 ms. It costs as long as loading does, once.
+# After this many runs a shape gets a compiled model of its own, which need not work out the shapes of every layer in
+# each run: a small encoder takes 0.27 instead of 0.40 ms. Compiling it takes as long as loading, once.
 _RUNS_BEFORE_SPECIALIZING = 16
 _MOST_SPECIALIZED = 8
 
-# Activations of weights with few bits are quantized as they come, in groups of so many: its default, where it does.
+# OpenVINO quantizes the activations that meet weights of few bits as they come, in groups of this many: its default.
 _DYNAMIC = "int8 dynamic"
 _GROUP = 32
 
@@ -161,7 +161,7 @@ def open_model(path: Path, threads: int, precision: Precision) -> OpenVinoSessio
 
 
 def settings(threads: int, precision: Precision) -> dict[str, Any]:
-    """What a model is compiled with: `threads` in latency mode, and nothing of a result left to the CPU's defaults."""
+    """What a model is compiled with: latency mode, and every setting that the CPU would otherwise decide."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.runtime.errors import EngineError
 from pipeline.runtime.session import Inputs, Session
 
-# What float32 holds; more in JSON is noise.
+# Digits that float32 holds; more of them in JSON are noise.
 DIGITS = 7
 
 
@@ -55,10 +55,13 @@ def run_rows(
 
     Args:
         engine: its name, for messages.
-        session: of the model.
-        inputs: of one run.
+        session: the session of the model.
+        inputs: the inputs of one run.
         expected: rows and columns that must come back.
-        what: was given, for messages.
+        what: the inputs in words, for messages.
+
+    Returns:
+        float32 [rows, columns].
 
     Raises:
         EngineError: another shape, or NaN or infinity.

@@ -26,7 +26,6 @@ from pipeline.runtime.texts import Hit
 
 __all__ = ["Guess", "Hit", "Release"]
 
-_IMPORT_NAMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai_edge_litert"}
 _OPEN: Mapping[str, Callable[[Manifest, str, Session], Product]] = {
     "encode": Embedder.open,
     "classify": Classifier.open,
@@ -39,7 +38,7 @@ class Release:
     Attributes:
         manifest: the content of manifest.json.
         engine: the engine that it is loaded on.
-        product: what does it; the methods here are its public face.
+        product: does what the verb says; the methods here are its public face.
     """
 
     def __init__(self, manifest: Manifest, engine: str, product: Product) -> None:
@@ -104,7 +103,7 @@ class Release:
         return self._embedder().encode(texts, batch, on_progress)
 
     def rank(self, texts: Sequence[str], corpus: Sequence[str] | NDArray[np.float32], top: int = 5) -> list[list[Hit]]:
-        """For each text, the `top` entries of the corpus by cosine, best first; equals keep the corpus's order.
+        """For each text, the `top` entries of the corpus by cosine, best first; ties keep the corpus's order.
 
         Args:
             texts: the queries.
@@ -116,7 +115,7 @@ class Release:
     def classify(
         self, images: Sequence[str | Path | Pixels], top: int | None = None, *, batch: int = 1
     ) -> list[list[Guess]]:
-        """For each image, its classes with their probabilities, best first; equals keep the order of the classes.
+        """For each image, its classes with their probabilities, best first; ties keep the order of the classes.
 
         Args:
             images: paths of PNG or JPEG files (needs Pillow), or uint8 arrays `[h, w]` (gray), `[h, w, 1]` or
@@ -132,7 +131,7 @@ class Release:
         return self._classifier().classify(images, top, batch)
 
     def logits(self, images: Sequence[str | Path | Pixels], *, batch: int = 1) -> NDArray[np.float32]:
-        """What the model says of each image before it becomes probabilities, float32 [len(images), classes]."""
+        """The model's output for each image before softmax, float32 [len(images), classes]."""
         return self._classifier().logits(images, batch)
 
     def _embedder(self) -> Embedder:
@@ -156,7 +155,7 @@ def _choose(manifest: Manifest, engine: str | None) -> str:
             raise RuntimeInputError(f"{manifest.folder} has no engine {engine!r}: choose one of {has}")
         return engine
     for name in manifest.engines:
-        if name in _IMPORT_NAMES and find_spec(_IMPORT_NAMES[name]):
+        if name in ENGINES and find_spec(ENGINES[name].replace("-", "_")):
             return name
     packages = ", ".join(ENGINES.get(name, name) for name in manifest.engines)
     raise EngineError(f"{manifest.folder} runs on {has}, and none is installed: pip install one of {packages}")

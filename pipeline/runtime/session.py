@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.runtime.engines import FACTS, Engine
 from pipeline.runtime.errors import EngineError, RuntimeInputError
 
 Inputs = Mapping[str, NDArray[np.generic]]
@@ -20,13 +21,13 @@ Inputs = Mapping[str, NDArray[np.generic]]
 # A file calls a tensor of the state `past.<name>` where it takes it, and `present.<name>` where it gives it back.
 PAST, PRESENT = "past.", "present."
 
-# engine -> the package that a device installs for it
-ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tflite": "ai-edge-litert"}
+# engine -> the package that a device installs for it, as `pip` calls it
+ENGINES = {engine.value: facts.package for engine, facts in FACTS.items()}
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What an engine computes a variant with; named at export, so that no engine's default decides it.
+    """The types that an engine computes a variant in; set at export, so that no engine's default decides them.
 
     Attributes:
         weights: `fp32`, `int8` or `int4`.
@@ -40,11 +41,6 @@ class Precision:
     activations: str = "fp32"
     inference: str = "f32"
     cache: str = "none"
-
-
-# engine -> what it can be asked to compute and to keep its state in
-_INFERENCE = {"onnxruntime": ("f32",), "openvino": ("f32", "bf16"), "tflite": ("f32",)}
-_CACHES = {"onnxruntime": ("none", "f32"), "openvino": ("none", "f32", "u8"), "tflite": ("none", "f32")}
 
 
 class State(Protocol):
@@ -162,8 +158,8 @@ def open_session(
 
 def _require_known(engine: str, path: Path, precision: Precision) -> None:
     for name, value, known in (
-        ("inference", precision.inference, _INFERENCE[engine]),
-        ("cache", precision.cache, _CACHES[engine]),
+        ("inference", precision.inference, FACTS[Engine(engine)].inference),
+        ("cache", precision.cache, FACTS[Engine(engine)].caches),
     ):
         if value not in known:
             raise RuntimeInputError(f"{path}: {engine} has no {name} in {value!r}: it has {', '.join(known)}")

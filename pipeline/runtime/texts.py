@@ -1,4 +1,4 @@
-"""From texts to tokens, and from scores to hits; tokenizers is needed, but not on a device that takes images."""
+"""Turns texts into tokens, and scores into hits. A device that takes images does without the package tokenizers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def checked(text: str) -> str:
 
 
 def batches(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
-    """Rows of equal length together, at most `batch`: no padding, which would reach int8 scales too."""
+    """Indices of texts of equal length, at most `batch` together: padding would change the scales of int8."""
     order = sorted(range(len(lengths)), key=lambda row: lengths[row])
     start = 0
     for end in range(1, len(order) + 1):
@@ -70,6 +70,6 @@ def batches(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
 
 
 def best(scores: NDArray[np.float32], top: int) -> list[Hit]:
-    """The `top` highest scores, best first; equals keep their order."""
+    """The `top` highest scores of float32 `[n]`, best first; ties keep their order."""
     order = np.argsort(-scores, kind="stable")[:top]
     return [Hit(rank, float(scores[index]), int(index)) for rank, index in enumerate(order, start=1)]

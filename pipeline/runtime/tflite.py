@@ -94,7 +94,7 @@ def open_model(path: Path, threads: int, precision: Precision) -> "TfliteSession
         names = [name for tensors in interpreter.get_signature_list().values() for name in tensors["inputs"]]
         if not any(name.startswith(PAST) for name in names):
             return TfliteSession(interpreter)
-        # It loads all of LiteRT's accelerators, and older packages lack it.
+        # CompiledModel, imported there, loads all of LiteRT's accelerators, and older packages lack it.
         from pipeline.runtime.tflite_state import StatefulTfliteSession
 
         return StatefulTfliteSession(path, threads)

@@ -46,7 +46,7 @@ class Buffers:
             self.named[name].write(np.zeros(shape, np.float32))
 
     def copy(self) -> "Buffers":
-        """Others with the same content."""
+        """New buffers with the same content."""
         copied = Buffers(self._make, self._shapes)
         for name, shape in self._shapes.items():
             copied.named[name].write(self.named[name].read(int(np.prod(shape)), np.float32))

@@ -101,7 +101,7 @@ def create(architecture: str, images: Any, options: Mapping[str, Any]) -> nn.Mod
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
-    """Write a student's config and weights into an existing folder; a module's `config` is of `pipeline.students`."""
+    """Write a student's config and weights into an existing folder; `model.config` is a `Config`."""
     config: Config = model.config  # type: ignore[assignment]
     files.write_json(folder / CONFIG, config.as_json())
     write_tensors(dict(model.state_dict()), folder / WEIGHTS)

@@ -28,7 +28,7 @@ class ConvNetConfig(ImageConfig):
 
     @classmethod
     def create(cls, images: ImageConfig, *, width: int = 32, layers: int = 4) -> Self:
-        """`layers` convolutions, the first of `width` channels and each other one of twice those before it."""
+        """`layers` convolutions: the first has `width` channels, each later one twice as many as the one before it."""
         return cls(**asdict(images.images()), widths=tuple(width * 2**layer for layer in range(layers)))
 
 
@@ -62,7 +62,7 @@ class ConvNet(nn.Module):
         return self.head(self.maps(image)[-1])
 
     def fixed_layers(self) -> list[nn.Module]:
-        """The logits must all stay."""
+        """Layers whose outputs pruning must leave: the one that gives the logits."""
         return [self.fc]
 
     def config_of_layers(self) -> ConvNetConfig:

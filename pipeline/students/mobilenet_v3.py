@@ -147,7 +147,7 @@ class MobileNetV3Config(ImageConfig):
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by what all channels' means say (arXiv:1709.01507), with a hard sigmoid."""
+    """Scales each channel by a hard sigmoid of a function of all channels' means (arXiv:1709.01507)."""
 
     def __init__(self, channels: int, squeeze: int) -> None:
         super().__init__()

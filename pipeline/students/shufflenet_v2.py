@@ -88,7 +88,7 @@ class ShuffleNetV2Config(ImageConfig):
 
 
 class ChannelShuffle(nn.Module):
-    """Interleaves the two halves of the channels, so that what the branches found mixes (the paper's figure 3)."""
+    """Interleaves the two halves of the channels, so that the branches' features mix (the paper's figure 3)."""
 
     order: Tensor
     reorders_channels = True  # and nothing else: see pipeline.compress.channels.groups
@@ -199,7 +199,7 @@ def _outputs(convolution: nn.Module) -> int:
 
 
 def _stages(config: ShuffleNetV2Config) -> list[nn.Sequential]:
-    """Each stage's first unit halves the image."""
+    """The units of each stage; the first unit of a stage halves the image."""
     made: list[nn.Sequential] = []
     inputs = config.stem
     for stage in config.stages:

@@ -96,7 +96,7 @@ class TextEncoder(nn.Module):
         self.output = nn.Linear(config.hidden_dim + config.embedding_dim, config.output_dim)
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """What the last linear map sees of each token: `[batch, length, hidden + embedding]`."""
+        """The input of the last linear map for each token, float32 `[batch, length, hidden + embedding]`."""
         # int64: ONNX Runtime refuses a gather by int32 (docs/decisions/0003-engines.md).
         embedded = self.tokens(input_ids.long())
         placed = embedded + self.positions.weight[: input_ids.shape[1]]
@@ -121,7 +121,7 @@ class TextEncoder(nn.Module):
         return functional.normalize(self.output(pooled), dim=-1)
 
     def tables(self) -> list[nn.Embedding]:
-        """Tables that int8 rounds: that of the tokens; positions are few and stay in float."""
+        """Tables that int8 rounds: the token table alone; positions are few and stay in float."""
         return [self.tokens]
 
 

@@ -81,7 +81,7 @@ class TransformerEncoder(nn.Module):
 
 
 def _restore_constants(transformer: nn.Module) -> None:
-    """Buffers that no checkpoint holds are positions and segment zeros; `to_empty` left them undefined."""
+    """Fill the buffers that no checkpoint holds (positions and segment zeros), which `to_empty` left undefined."""
     for module in transformer.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name in module._non_persistent_buffers_set:

@@ -1,9 +1,9 @@
-"""What differs by task: each folder here is one, and nothing elsewhere knows which there are.
+"""What differs by task. Each folder here is one task, and no other module knows which tasks there are.
 
     tasks.training("image_classification").prune(work)
 
-is the function `prune` of pipeline/tasks/image_classification/training.py. A stage asks for the module that it
-needs and brings no other, so that an edit of one verb reruns the stages of that verb alone.
+is the function `prune` of pipeline/tasks/image_classification/training.py. A stage imports the module that it
+needs and no other, so that an edit of one verb reruns the stages of that verb alone.
 """
 
 from importlib import import_module
@@ -14,31 +14,31 @@ from pipeline.tasks.base import Data, Judging, Serving, Teacher, Training
 
 
 def data(task: str) -> Data:
-    """How data is made."""
+    """The module that makes the data."""
     found: Data = _module(task, "data")
     return found
 
 
 def teacher(task: str) -> Teacher:
-    """How a teacher is found or trained, and run."""
+    """The module that finds or trains a teacher, and runs it."""
     found: Teacher = _module(task, "teacher")
     return found
 
 
 def training(task: str) -> Training:
-    """The steps of compression."""
+    """The module with the steps of compression."""
     found: Training = _module(task, "training")
     return found
 
 
 def serving(task: str) -> Serving:
-    """How a model is called."""
+    """The module that says how a model is called."""
     found: Serving = _module(task, "serving")
     return found
 
 
 def judging(task: str) -> Judging:
-    """How quality is judged."""
+    """The module that judges quality."""
     found: Judging = _module(task, "judging")
     return found
 

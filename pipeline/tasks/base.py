@@ -1,7 +1,7 @@
 """What a task must bring: data, teacher, training steps, the shapes it is served with, and how it is judged.
 
 Each protocol here is a module of a task's folder: `pipeline/tasks/<task>/training.py` satisfies `Training` by having
-its functions. What gate, report and `bardlet validate` must know, without torch, the task's params.py declares.
+its functions. The task's params.py declares what gate, report and `bardlet validate` must know without torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ class Step:
 
 
 def training_of(trained: "TrainReport") -> TrainingRun:
-    """What report.json says of a training run."""
+    """A training run as report.json records it."""
     return TrainingRun(**{name: value for name, value in asdict(trained).items() if name != "losses"})
 
 
@@ -78,11 +78,11 @@ class Teacher(Protocol):
     """`teacher.py`."""
 
     def run_teacher(self, work: Work[Any]) -> Step:
-        """Check and copy the teacher, or train it; run it over the data, and write what it said."""
+        """Check and copy the teacher, or train it; run it over the data, and write its outputs."""
 
 
 class Training(Protocol):
-    """`training.py`: the steps of compression; one that params.yaml says `none` to hands on what it was given."""
+    """`training.py`: the steps of compression. A step that params.yaml sets to `none` hands its model on unchanged."""
 
     def distill(self, work: Work[Any]) -> Step:
         """Train the student, or make the teacher itself the student."""
@@ -104,7 +104,7 @@ class Serving(Protocol):
         """Inputs, output and served shapes of the student."""
 
     def teacher_spec(self, params: Any) -> ModelSpec:
-        """The same of the teacher: only the shapes that latency is judged at."""
+        """Inputs and output of the teacher, with only those shapes at which latency is judged."""
 
     def comparison_inputs(self, params: Any, paths: ModelLayout, count: int) -> Sequence[Arrays]:
         """Held-out inputs to compare an export on, one example each."""
@@ -120,7 +120,7 @@ class Judging(Protocol):
         """Quality on held-out data, by the keys of `ModelParams.measures`."""
 
     def score(self, session: Session, params: Any, paths: ModelLayout) -> float:
-        """Quality on validation data in one figure, more is better: it states what a reduced precision may lose."""
+        """Quality on validation data in one figure; more is better. The loss of a reduced precision is stated in it."""
 
     def teacher_quality(self, paths: ModelLayout) -> Mapping[str, float]:
-        """The measures of `evaluate` of the teacher itself."""
+        """The teacher's own quality, in the measures of `evaluate`."""

@@ -1,1 +1,1 @@
-"""The teacher: finding its checkpoint, checking it before it is parsed, and running it."""
+"""Finds a teacher's checkpoint, checks it before it is parsed, and runs it."""

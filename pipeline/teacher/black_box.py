@@ -63,7 +63,7 @@ class SavedModel:
 
 
 def open_black_box(checkpoint: Checkpoint, inputs: Collection[str]) -> BlackBox:
-    """What can be called of a checkpoint that is a black box.
+    """Open a checkpoint that is a black box.
 
     Raises:
         InputError: TensorFlow is not installed, or the SavedModel's signature is another one.

@@ -21,7 +21,7 @@ SAVED_MODEL = "saved_model.pb"
 
 
 class _UnusableError(Exception):
-    """Why a source cannot serve; `kind` is the error that the user gets where it was the last hope."""
+    """Why a source cannot serve; `kind` is the error that the user gets where no other source serves."""
 
     def __init__(self, reason: str, kind: type[BardletError] = InputError) -> None:
         super().__init__(reason)

@@ -54,8 +54,8 @@ def embed(teacher: Teacher, tokens: Tokens, batch_tokens: int, label: str) -> ND
 class ContextualMeans:
     """A teacher that also remembers, for each token, the mean of its outputs wherever it stood.
 
-    That mean is the best a table without context can say of the token (in squared error), so a student's table that
-    starts from it knows more than one that starts from the token alone.
+    In squared error, that mean is the best vector that a table without context can hold for the token. So a student's
+    table that starts from it knows more than one that starts from the token alone.
     """
 
     def __init__(self, encoder: TransformerEncoder, vocabulary: int, alone: NDArray[np.float32]) -> None:

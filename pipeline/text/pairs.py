@@ -25,7 +25,7 @@ class Pairs:
 def passage_pairs(texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> Pairs:
     """Take pairs out of training texts: a sentence must find the passage it opened (after arXiv:1906.00300, section 4).
 
-    Texts of one sentence, or with fewer than 8 words after the first, give none.
+    Texts of one sentence, or with fewer than 8 words after the first sentence, give no pair.
     """
     parts = [first_and_rest(text) for text in texts]
     kept = [(first, rest) for first, rest in parts if rest.count(" ") + 1 >= _MIN_REST_WORDS]

@@ -21,7 +21,7 @@ def fidelity_spearman(student: Embeddings, teacher: Embeddings) -> float:
     """
     if len(student) != len(teacher) or len(student) < 3:
         raise ValueError(f"fidelity needs the same texts, at least 3: {len(student)} and {len(teacher)} given")
-    # Slow to import, and few who import this module rank anything.
+    # Slow to import, and most importers of this module rank nothing.
     from scipy.stats import rankdata
 
     pairs = np.triu_indices(len(student), k=1)

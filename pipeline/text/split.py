@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.text.texts import Document, Passage
 
-# Passages are what retrieval must embed, sentences what queries look like. A fifth was too little: 82 % of the
-# teacher's recall was kept, and 86 % when the teacher itself embedded the passages.
+# Retrieval embeds passages, and queries look like sentences. A fifth of passages was too little: 82 % of the teacher's
+# recall was kept, and 86 % when the teacher itself embedded the passages.
 _PASSAGE_SHARE = 0.4
 # A group larger than this share of all texts is never held out: it would take the training set with it.
 _MAX_HELD_OUT_SHARE = 0.04
-# Where there are few groups, one of about the mean size may be.
+# Where there are few groups, a group of up to this many times their mean size may be held out.
 _MAX_HELD_OUT_MEANS = 1.5
 
 
@@ -25,7 +25,8 @@ class Sizes:
     Attributes:
         holdout_fraction: share of the sentences whose groups are for evaluation.
         max_train_texts: texts to train on at most.
-        validation_texts: the same of validation, `heldout_texts` of evaluation.
+        validation_texts: texts to validate on at most.
+        heldout_texts: held-out texts at most.
         retrieval_pairs: summaries with their bodies, for recall.
     """
 
@@ -79,7 +80,7 @@ def split(documents: Sequence[Document], sizes: Sizes, seed: int, where: str) ->
 
 
 def key(text: str) -> str:
-    """What makes two texts the same: case and white space do not count."""
+    """What texts are compared by: two texts are the same if they differ in case and white space alone."""
     return " ".join(text.casefold().split())
 
 

@@ -65,9 +65,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def epoch(tokens: Tokens, batch_size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Indices of one pass in random batches of `batch_size`; texts of a batch are of similar length.
+    """Indices of one pass, int64 `[batch_size]` a batch, in random order; texts of a batch are of similar length.
 
-    Only full batches are given: the in-batch similarity loss needs them alike.
+    Only full batches are given, because the in-batch similarity loss needs batches of one size.
     """
     order = rng.permutation(len(tokens))
     lengths = tokens.lengths
@@ -82,7 +82,7 @@ def epoch(tokens: Tokens, batch_size: int, rng: np.random.Generator) -> Iterator
 
 
 def by_length(tokens: Tokens, batch_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Indices of all texts in batches of at most `batch_tokens` padded tokens, longest first."""
+    """Indices of all texts, int64, in batches of at most `batch_tokens` padded tokens, longest first."""
     order = np.argsort(-tokens.lengths, kind="stable")
     start = 0
     while start < len(order):

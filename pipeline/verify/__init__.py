@@ -1,1 +1,1 @@
-"""Comparing every export with the model that it came from, and judging it on the task."""
+"""Compares every export with the model that it came from, and judges it on the task."""

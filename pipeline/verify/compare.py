@@ -16,7 +16,7 @@ class Differences:
     """What two runs differ by.
 
     Attributes:
-        mean_cosine: of corresponding rows; `None`, as the error, where a row holds NaN or infinity.
+        mean_cosine: mean over corresponding rows; `None` where a row holds NaN or infinity, and so is the error.
         max_abs_error: the largest, relative to the length (L2 norm) of the wanted row.
         problems: what is out of tolerance, one sentence each.
     """
@@ -35,7 +35,7 @@ def compare(given: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: 
     Args:
         given: the export's outputs, float32 `[n, d]`.
         wanted: PyTorch's for the same inputs, float32 `[n, d]`.
-        tolerance: of both measures.
+        tolerance: the bounds of cosine and error.
     """
     if not np.isfinite(given).all():
         return Differences(None, None, ("the output holds NaN or infinity",))

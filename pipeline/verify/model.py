@@ -1,4 +1,4 @@
-"""Every exported variant against the PyTorch model it came from, and on the task: one record for benchmark and gate.
+"""Judges every exported variant against its PyTorch model and on the task: one record for benchmark and gate.
 
 The record holds no timing, so that it is the same wherever it is made.
 """
@@ -114,7 +114,7 @@ def _judge(
     for name, facts in exported.files.items():
         if files.sha256(path.parent / name) != facts.sha256:
             raise StageError(f"{path.parent / name} is not the file that the export wrote: run `dvc repro` again")
-    # One thread: what is judged depends on no number of cores, and threads that wait for each other burn one.
+    # One thread: the result must not depend on the number of cores, and threads that wait for each other burn a core.
     session = open_session(engine.value, path, 1, Precision(**exported.precision.model_dump()))
     given = rows(session, reference.examples, label)
     differences = compare(given, reference.outputs, params.verify.tolerances[variant])

@@ -53,11 +53,11 @@ def find_groups(model: nn.Module, example: Mapping[str, Tensor], fixed: Sequence
     Args:
         model: in evaluation mode; groups belong to this very object.
         example: one call's inputs.
-        fixed: layers whose outputs must all stay, all that reach a module with `reorders_channels` among them.
+        fixed: layers whose outputs must all stay. All that feed a module with `reorders_channels` must be among them.
     """
     names = {module: name for name, module in model.named_modules()}
     with warnings.catch_warnings(), _in_order(model):
-        warnings.simplefilter("ignore")  # about operations that it takes for elementwise, which they are here
+        warnings.simplefilter("ignore")  # it warns about operations that it takes for elementwise: they are
         graph = torch_pruning.DependencyGraph().build_dependency(model, dict(example), verbose=False)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     seen: set[nn.Module] = set(fixed)

@@ -29,7 +29,7 @@ Evaluate = Callable[[nn.Module], float]
 
 @runtime_checkable
 class Prunable(Protocol):
-    """What a student brings so that its channels can be pruned; its configs hold every width."""
+    """A student whose channels can be pruned; its configs hold every width."""
 
     config: Any
 
@@ -87,7 +87,7 @@ def prune_channels(
         model: a student with the methods of `Prunable`; unchanged.
         example: one call's inputs.
         ceilings: what the copy may have; where `model` is below both, the copy computes the same.
-        evaluate: loss of a model on data that is not trained on: lower is better. Called once a group and once more.
+        evaluate: loss of a model on data that is not trained on. Called once for the model and once for each group.
         sensitivity_ratio: share of a group's channels that goes when its sensitivity is measured.
         round_to: widths become multiples of this, which keeps the engines on their fast paths.
         max_pruned: largest share of a group's channels that may go.
@@ -122,9 +122,9 @@ def prune_channels(
 
 
 def measure_sensitivity(model: nn.Module, groups: list[Group], evaluate: Evaluate, ratio: float) -> dict[str, float]:
-    """How much `evaluate` rises when the least important `ratio` of each group alone goes, by the group's name.
+    """How much `evaluate` rises when one group alone loses its least important `ratio`, by the group's name.
 
-    The channels are taken from their readers, which is what cutting them out computes; `model` is as before after it.
+    The channels are hidden from their readers, which computes the same as cutting them out. `model` ends unchanged.
 
     Raises:
         StageError: a loss is NaN or infinite.
@@ -151,9 +151,9 @@ def prune_to_latency(
     latency_ms: Callable[[nn.Module], float] | None = None,
     **options: Any,
 ) -> tuple[nn.Module, PruningReport]:
-    """The largest of the models tried below the ceilings whose latency is at most `latency_ratio` of `model`'s.
+    """The largest model tried that meets the ceilings and takes at most `latency_ratio` of `model`'s latency.
 
-    Halves the interval between the least multiply-accumulates that can be reached and their ceiling `steps` times.
+    Bisects `steps` times between the least reachable multiply-accumulates and their ceiling.
 
     Args:
         latency_ms: milliseconds of one call of a model; by default the median in PyTorch on one thread.

@@ -24,8 +24,8 @@ def choose(
 ) -> dict[str, Tensor]:
     """Indices of the channels that stay, int64 ascending, by the group's name.
 
-    Greedy: again and again those `round_to` channels go that cost the least importance for their share of what is
-    still above the ceilings. So the search ends below both, whatever the importances are.
+    Greedy: each step removes the `round_to` channels that cost the least importance for their share of what is still
+    above the ceilings. So the search ends below both, whatever the importances are.
 
     Raises:
         InputError: the ceilings are lower than `max_pruned` and `round_to` allow.

@@ -23,7 +23,7 @@ _MAX_PCA_COUNT = 100
 
 @dataclass(frozen=True)
 class Contrast:
-    """Pairs whose halves must find each other, and how much that counts beside the teacher."""
+    """Pairs whose halves must find each other, and the weight of that beside the teacher."""
 
     pairs: Pairs
     weight: float
@@ -120,7 +120,7 @@ def train_encoder(model: TextEncoder, lesson: Lesson) -> TrainReport:
 def _only_rows(model: TextEncoder, rows: Tensor) -> Iterator[None]:
     """While the block runs, the token table has only these rows.
 
-    The others get no gradient, but the optimizer would walk over all of them at each step: a third of its time.
+    The other rows get no gradient, but the optimizer would update all of them at each step: a third of its time.
     """
     table = model.tokens.weight.detach().clone()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a student is told about its teacher's embeddings."""
+"""Losses of a text student against its teacher's embeddings."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How far a text encoder is pruned: what is wished for, and more of it where its ceilings ask for more."""
+"""How far a text encoder is pruned: as far as params.yaml wishes, and further where the ceilings demand it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from pipeline.students.text_encoder import TextEncoder
 
 @dataclass(frozen=True)
 class Wish:
-    """What goes even where the ceilings would leave it.
+    """What is cut even where the ceilings would leave it.
 
     Attributes:
-        vocabulary_min_count: tokens that occur less often in the training texts.
-        ffn_ratio: this share of each layer's feed-forward neurons.
+        vocabulary_min_count: tokens that occur less often in the training texts are cut.
+        ffn_ratio: share of each layer's feed-forward neurons that is cut.
     """
 
     vocabulary_min_count: int
@@ -61,10 +61,10 @@ class PrunedEncoder:
 def prune_encoder(
     model: TextEncoder, vocabulary: Vocabulary, wish: Wish, ceilings: Ceilings, example: Mapping[str, Tensor]
 ) -> PrunedEncoder:
-    """Cut what is wished for; then the widest layers' neurons and the rarest rows until both ceilings are met.
+    """Cut what `wish` says; then the widest layers' neurons and the rarest rows until both ceilings are met.
 
-    Neurons go where the multiply-accumulates are too many, or the parameters are even with the fewest rows. Otherwise
-    rows go: they cost parameters alone.
+    Neurons go where there are too many multiply-accumulates, or too many parameters even with the fewest rows.
+    Otherwise rows go: they cost parameters alone.
 
     Args:
         model: unchanged.

@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 def indispensable(tokenizer: Tokenizer, rows: int) -> NDArray[np.bool_]:
     """Which of a table's `rows` always stay: special tokens and ASCII characters, bool `[rows]`.
 
-    They are all rows where the tokenizer is no WordPiece, whose words cannot be split into pieces.
+    All rows stay where the tokenizer is not a WordPiece, because it cannot split a word into pieces that it knows.
     """
     if not _is_word_piece(json.loads(tokenizer.to_str())):
         return np.ones(rows, np.bool_)
@@ -50,10 +50,10 @@ def rows_to_keep(
 
 
 def prune_tokenizer(tokenizer: Tokenizer, kept: NDArray[np.int64]) -> Tokenizer:
-    """The tokenizer with only the `kept` rows, renumbered from zero in their old order.
+    """The tokenizer with only the `kept` rows, int64 `[kept]`, renumbered from zero in their old order.
 
     Raises:
-        InputError: it is no WordPiece tokenizer, whose other words could not be split into pieces.
+        InputError: it is not a WordPiece tokenizer, so it could not split the dropped words into pieces.
     """
     state: dict[str, Any] = json.loads(tokenizer.to_str())
     if not _is_word_piece(state):

@@ -83,12 +83,12 @@ class OnnxRuntimeExporter:
         _save(quantized, out)
 
     def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
-        """The CPU kernels have no other type than f32."""
+        """See `Exporter.precision_of`; the CPU kernels have no other type than f32."""
         static = variant.is_reduced and has_convolutions(ir.load(file).graph)
         return precision_of_variant(variant, spec, activations="int8 static" if static else "int8 dynamic")
 
     def layer_errors(self, fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
-        """By the weights' names; a product without weights by its node's."""
+        """See `Exporter.layer_errors`; a layer is named by its weight, a product without weights by its node."""
         return layer_errors.layer_errors(ir.load(fp32), ir.load(reduced), spec, calibration)
 
 
@@ -123,7 +123,7 @@ def _open_axes(model: torch.nn.Module, inputs: Sequence[TensorSpec]) -> tuple[An
 
 
 def _check_axes(graph: ir.Graph, spec: ModelSpec, out: Path) -> None:
-    """A tracer that fixes an axis says nothing: the first other shape would fail on the device."""
+    """Refuse a file with a fixed axis: the tracer says nothing of it, and another shape would fail on the device."""
     values = {value.name: value for value in (*graph.inputs, *graph.outputs)}
     for tensor in (*call_inputs(spec), *call_outputs(spec)):
         shape = values[tensor.name].shape or ()

@@ -42,7 +42,7 @@ class IntegerGates(ir.passes.InPlacePass):
 
 
 def _is_gate(node: ir.Node) -> bool:
-    """Hard-swish, or a hard-sigmoid of the slope that belongs to it; the operator's default slope is another."""
+    """Whether a node is a hard-swish, or a hard-sigmoid of slope 1/6; the operator's default slope is 0.2."""
     if node.op_type == "HardSigmoid":
         alpha, beta = node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
         return abs(alpha - 1 / _RANGE) < 1e-4 and beta == 0.5

@@ -40,7 +40,7 @@ def _match(fp32: ir.Graph, reduced: ir.Graph) -> tuple[list[Probe], dict[str, st
             if node.name in left and not any(value is not None and value.is_initializer() for value in node.inputs):
                 continue  # int4 leaves products of two activations as they are
             output = _visible(node, made)
-            # What a table is looked up by is no activation.
+            # The ids that a table is looked up by are no activation.
             values = node.inputs if node.op_type != "Gather" else ()
             inputs = tuple(value.name or "" for value in values if value is not None and value.producer() is not None)
             found.append(Probe(name, inputs, output))

@@ -89,12 +89,12 @@ class OpenVinoExporter:
         _save(quantized, out)
 
     def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
-        """int8 has fixed scales for activations; in int4 the kernels quantize activations as they come."""
+        """See `Exporter.precision_of`; int8 has fixed scales for activations, int4 gets scales from each input."""
         activations = "int8 static" if variant is Variant.INT8 else "int8 dynamic"
         return precision_of_variant(variant, spec, activations=activations, inference=inference)
 
     def layer_errors(self, fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
-        """By the names of modules."""
+        """See `Exporter.layer_errors`; layers are named by their modules."""
         return layer_errors.layer_errors(fp32, reduced, spec, calibration)
 
 

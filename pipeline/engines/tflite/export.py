@@ -80,12 +80,12 @@ class TfliteExporter:
         out.write_bytes(flatbuffer.write(flatbuffer.read(content)))
 
     def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
-        """The CPU kernels have no other type than f32."""
+        """See `Exporter.precision_of`; the CPU kernels have no other type than f32."""
         static = variant.is_reduced and has_convolutions(flatbuffer.read(file.read_bytes()))
         return precision_of_variant(variant, spec, activations="int8 static" if static else "int8 dynamic")
 
     def layer_errors(self, fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
-        """By the names of modules."""
+        """See `Exporter.layer_errors`; layers are named by their modules."""
         return layer_errors.layer_errors(fp32, reduced, spec, calibration)
 
 

@@ -72,12 +72,12 @@ def leave_scopes(manager: Any, scopes: Collection[str]) -> None:
 
 
 def scope_regex(found: str) -> str:
-    """What recipes match exactly this scope by."""
+    """The regular expression by which a recipe matches exactly this scope."""
     return f"^{re.escape(found)}$"
 
 
 def _leave(manager: Any, regex: str, operation: Any) -> None:
-    """Operators of a scope or kind stay in fp32."""
+    """Tell a recipe that operators of a scope or kind stay in fp32."""
     from ai_edge_quantizer import recipe
 
     manager.add_quantization_config(

@@ -18,7 +18,7 @@ from pipeline.engines.tflite.layers import layers
 
 
 def layer_errors(fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
-    """See `Exporter.layer_errors`; on the file's first signature, whose shape longer examples are cut to."""
+    """See `Exporter.layer_errors`; the file's first signature runs, and longer examples are cut to its shape."""
     model = flatbuffer.read(fp32.read_bytes())
     subgraph = model.subgraphs[0]
     float_tensors = _float_tensors(flatbuffer.read(reduced.read_bytes()))
@@ -39,7 +39,7 @@ def layer_errors(fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibr
 
 
 def _float_tensors(model: Any) -> set[str]:
-    """Tensors of the first signature that are still float; a product of two such is as it was."""
+    """Tensors of the first signature that are still float; a product of two such tensors was not reduced."""
     return {tensor.name.decode() for tensor in model.subgraphs[0].tensors if tensor.type == TensorType.FLOAT32}
 
 

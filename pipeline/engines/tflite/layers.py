@@ -29,7 +29,7 @@ def scope(subgraph: Any, operator: Any) -> str:
 
 
 def layers(model: Any) -> dict[str, list[tuple[Any, Any]]]:
-    """Subgraph and operator of all that int8 concerns, in all signatures, by the module's name."""
+    """Subgraph and operator of each layer that can be reduced, in all signatures, by the module's name."""
     found: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:

@@ -1,4 +1,4 @@
-"""What the convolutional students share: the description of their images, normalization, and the usual triple."""
+"""What convolutional students share: a description of their images, normalization, and the usual three layers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """The images of a model and what it says about them; every convolutional student's config extends it.
+    """The images of a model and how many classes it tells apart; every convolutional student's config extends it.
 
     Attributes:
         classes: number of logits.

@@ -1,4 +1,4 @@
-"""From one vector a token to one a text."""
+"""Pools one vector a token into one vector a text."""
 
 from torch import Tensor
 

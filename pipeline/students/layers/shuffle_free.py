@@ -1,10 +1,10 @@
 """ShuffleNetV2 with its shuffles moved into the weights: the same function for inference, kinder to converters.
 
-A shuffle decides which channels the next unit transforms and which pass. That is known beforehand, so each branch
-orders its output by the unit that will take a channel, is cut there into a few contiguous pieces, and the unit's
-first convolution has its input channels in the order in which the pieces arrive. What is left of the shuffles are
-the cuts and concatenations. Engines without a fast gather along channels gain: TensorFlow Lite needed two
-transpositions around each.
+A shuffle decides which channels the next unit transforms and which pass it. That is known before the export. So each
+branch orders its output channels by the unit that takes them, and cuts its output into a few contiguous pieces. Each
+unit's first convolution reads its input channels in the order in which the pieces arrive. Only cuts and concatenations
+are left of the shuffles. Engines without a fast gather along channels gain: TensorFlow Lite needed two transpositions
+around each shuffle.
 """
 
 import copy
@@ -42,7 +42,7 @@ class ShuffleFreeStage(nn.Module):
 
         Args:
             stage: units with `branch1`, `branch2` and, in all but the first, a left half that passes.
-            order: of the channels that come in: the stage's own numbers.
+            order: for each channel that comes in, its number in `stage`.
         """
         super().__init__()
         self._takers: list[list[int]] = []
@@ -71,7 +71,7 @@ class ShuffleFreeStage(nn.Module):
 def _sort_outputs(
     branch: nn.Module, index: int, second: bool, units: int, arrivals: dict[int, list[int]]
 ) -> list[tuple[int, int]]:
-    """Order a branch's output by who takes it, note the channels there; (unit, channels) of each piece."""
+    """Order a branch's output by the units that take it, note the channels there; (unit, channels) of each piece."""
     convolution, norm = _convolutions(branch)[-1], _norms(branch)[-1]
     half = convolution.out_channels
     takers = [_taker(2 * channel + second, index, half, units) for channel in range(half)]
@@ -125,7 +125,7 @@ def _norms(branch: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 def replace_stages(model: nn.Module, stages: Sequence[str], after: str) -> nn.Module:
-    """A copy without shuffles.
+    """A copy that computes the same without shuffles.
 
     Args:
         model: in evaluation mode.

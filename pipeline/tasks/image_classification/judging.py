@@ -15,8 +15,8 @@ from pipeline.runtime.session import Session
 from pipeline.tasks.image_classification.params import ModelParams
 
 LABELS = "labels.safetensors"
-# int8 against fp32 is judged on these too, though they were trained on: the few validation images alone would count
-# one changed answer as half a point.
+# int8 is judged against fp32 on these too, although the student was trained on them: with the few validation images
+# alone, one changed answer would count as half a point.
 _SCORED_TRAINING_IMAGES = 1000
 
 Logits = NDArray[np.float32]
@@ -39,12 +39,12 @@ def score(session: Session, params: ModelParams, paths: ModelLayout) -> float:
 
 
 def teacher_quality(paths: ModelLayout) -> Mapping[str, float]:
-    """As the teacher stage measured it."""
+    """The teacher's quality as the teacher stage measured it."""
     return StepReport.read(paths.teacher / REPORT).quality
 
 
 def quality(logits: Logits, teacher: Logits, labels: NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy, and how often the teacher gives the same class."""
+    """Accuracy of logits float32 `[n, classes]` on labels int64 `[n]`, and how often the teacher agrees."""
     return {"accuracy": accuracy(logits, labels), "agreement": accuracy(logits, teacher.argmax(axis=1))}
 
 

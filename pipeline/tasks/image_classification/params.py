@@ -164,7 +164,7 @@ class Budgets(blocks.Budgets):
 
 
 class ModelParams(blocks.ModelParams):
-    """See `pipeline.params.ModelParams`."""
+    """See `pipeline.params.blocks.ModelParams`."""
 
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("accuracy", "Accuracy", "share of the held-out images whose highest logit is their class"),

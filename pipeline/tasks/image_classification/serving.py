@@ -18,7 +18,7 @@ _OUTPUT = TensorSpec("logits", "float32", ("batch", "classes"))
 
 
 def example(params: ModelParams, batch: int = 1) -> dict[str, Tensor]:
-    """Gray images."""
+    """Gray images of the model's size, float32 `[batch, channels, size, size]`, to count and to time a call with."""
     side = params.data.input_size
     return {"image": torch.full((batch, params.data.channels, side, side), 128.0)}
 
@@ -43,12 +43,12 @@ def model_spec(params: ModelParams) -> ModelSpec:
 
 
 def teacher_spec(params: ModelParams) -> ModelSpec:
-    """The same."""
+    """The student's spec: the teacher takes the same images."""
     return model_spec(params)
 
 
 def comparison_inputs(params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:
-    """Held-out images."""
+    """Held-out images, float32 `[1, channels, size, size]` each, values 0..255."""
     return examples(storage.load_split(paths.data / storage.HELDOUT).images[:count])
 
 

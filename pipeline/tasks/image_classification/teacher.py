@@ -1,4 +1,4 @@
-"""A teacher of images: found and checked, or trained here; then it judges every view of the training images."""
+"""Finds and checks a teacher of images, or trains it; then runs it on every view of the training images."""
 
 import shutil
 from collections.abc import Callable
@@ -66,7 +66,7 @@ def run_teacher(work: Work[ModelParams]) -> Step:
 
 
 class _Found:
-    """A teacher that can be called, the same as a module unless it is a black box, and where it is from."""
+    """A teacher as a call and as a module (`None` for a black box), with facts about its origin and its training."""
 
     def __init__(self, call: Call, facts: dict[str, Any], training: TrainingRun | None = None) -> None:
         self.call, self.facts, self.training = call, facts, training
@@ -96,7 +96,7 @@ def _obtain(work: Work[ModelParams], views: Views) -> _Found:
 
 
 def _open_black_box(checkpoint: sources.Checkpoint) -> Call:
-    """Raw pixels, float32 `[batch, channels, height, width]` of 0..255, to logits; a SavedModel may want them last."""
+    """Raw pixels, float32 `[batch, channels, height, width]` of 0..255, to logits; a SavedModel may take NHWC."""
     model = open_black_box(checkpoint, ("image",))
     channels_last = isinstance(model, SavedModel) and model.shapes["image"][-1] in (1, 3)
 

@@ -30,9 +30,9 @@ from pipeline.tasks.image_classification.judging import LABELS, evaluate
 from pipeline.tasks.image_classification.params import ModelParams
 from pipeline.tasks.image_classification.serving import example, image_config, load_teacher, model_spec
 
-# One small image takes PyTorch as long as it takes to call its operations, whatever their width.
+# With one small image, PyTorch's time is spent on calling operations, whatever their width.
 _TIMED_BATCH = 32
-# Without a block `quantize`, which says how many.
+# Where there is no block `quantize`, which sets their number.
 _CALIBRATION_IMAGES = 128
 
 Computing = Callable[[nn.Module], AbstractContextManager[object]]

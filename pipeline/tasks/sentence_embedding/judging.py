@@ -38,7 +38,7 @@ def score(session: Session, params: ModelParams, paths: ModelLayout) -> float:
 
 
 def teacher_quality(paths: ModelLayout) -> Mapping[str, float]:
-    """As the teacher stage measured it; nothing is more faithful to the teacher than itself."""
+    """The teacher's quality as the teacher stage measured it; its fidelity to itself is 1."""
     return {"fidelity_spearman": 1.0, **StepReport.read(paths.teacher / REPORT).quality}
 
 
@@ -58,7 +58,7 @@ def judge(session: Session, tokenizer: Tokenizer, paths: ModelLayout, max_tokens
 
 
 def served_tokens(params: ModelParams) -> int:
-    """Where a device cuts texts."""
+    """The number of tokens at which a device cuts a text."""
     longest = max(params.export.lengths)
     return longest if params.student is None else min(params.student.max_tokens, longest)
 
@@ -77,7 +77,7 @@ def evaluation_tokens(data: Path, tokenizer: Tokenizer, max_tokens: int) -> dict
 
 
 def retrieval_quality(embeddings: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
-    """Recall at 1 and 10 of each summary's own body; nothing where there are no pairs."""
+    """Recall at 1 and 10 of each summary's own body; empty where there are no pairs."""
     if "summaries" not in embeddings:
         return {}
     queries, bodies = embeddings["summaries"], embeddings["bodies"]

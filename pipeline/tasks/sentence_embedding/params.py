@@ -45,7 +45,7 @@ class TeacherParams(Weights):
     """The teacher: where its weights come from, and how it reads.
 
     Attributes:
-        train_tokens: where training texts are cut; `none` where nothing is trained, and then it reads none of them.
+        train_tokens: tokens at which training texts are cut; `none` where nothing is trained, so it reads none of them.
     """
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
@@ -80,7 +80,7 @@ class DistillParams(TrainingParams):
 
 
 class PruneParams(Block):
-    """Structured pruning: what is wished for, and below ceilings of what the student may cost; then recovery."""
+    """Structured pruning of what is wished for, and further until the student meets its ceilings; then recovery."""
 
     max_params: PositiveInt | Literal["none"]
     max_macs: PositiveInt | Literal["none"]
@@ -134,7 +134,7 @@ class Budgets(blocks.Budgets):
 
 
 class ModelParams(blocks.ModelParams):
-    """See `pipeline.params.ModelParams`."""
+    """See `pipeline.params.blocks.ModelParams`."""
 
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure(
@@ -185,7 +185,7 @@ class ModelParams(blocks.ModelParams):
         return f"{layers}, exported for {lengths} tokens, judged at {self.budgets.describe_cases()}"
 
     def device_facts(self) -> Mapping[str, Any]:
-        """Where texts are cut."""
+        """`max_tokens`: the number of tokens at which texts are cut."""
         readable = self.student.max_tokens if self.student else self.teacher.max_tokens
         return {"max_tokens": min(readable, max(self.export.lengths))}
 

@@ -23,7 +23,7 @@ _COUNTED_TOKENS = 32
 
 
 def example() -> dict[str, Tensor]:
-    """The text that multiply-accumulates are counted of."""
+    """The text for which multiply-accumulates are counted, int32 `[1, 32]` each."""
     ones = torch.ones(1, _COUNTED_TOKENS, dtype=torch.int32)
     return {"input_ids": ones, "attention_mask": ones}
 
@@ -43,13 +43,13 @@ def model_spec(params: ModelParams) -> ModelSpec:
 
 
 def teacher_spec(params: ModelParams) -> ModelSpec:
-    """The shape at which latency is judged, and no other: it is only the reference."""
+    """The teacher's spec, with the one shape at which latency is judged: it serves comparison alone."""
     spec = model_spec(params)
     return ModelSpec(spec.inputs, spec.output, ({"batch": 1, "length": _judged_length(params)},))
 
 
 def comparison_inputs(params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:
-    """Held-out sentences that fit the shape at which latency is judged."""
+    """Held-out sentences that fit the shape at which latency is judged, int32 `[1, length]` each."""
     tokenizer = load_tokenizer(paths.quantized / TOKENIZER)
     texts = storage.load_texts(paths.data / storage.HELDOUT)[:count]
     return examples(tokenize(texts, tokenizer, _judged_length(params)))

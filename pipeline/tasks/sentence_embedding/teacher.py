@@ -60,12 +60,12 @@ def _label(
     tokenizer: Tokenizer,
     train_tokens: int,
 ) -> int:
-    """Write what the teacher says of the training texts and of each token; return the width of its embeddings."""
+    """Write the teacher's embeddings of the training texts and of each token; return their width."""
     budget = work.params.teacher.batch_tokens
     train = tokenize(storage.load_texts(work.paths.data / storage.TRAIN), tokenizer, train_tokens)
     alone = label.vocabulary_tokens(tokenizer)
     if module is None:
-        # A black box shows no token outputs: its embedding of each token alone must do.
+        # A black box shows no token outputs, so its embedding of each token alone takes their place.
         table = label.embed(teacher, alone, budget, "teacher: vocabulary")
         targets = label.embed(teacher, train, budget, "teacher: training texts")
     else:

@@ -32,9 +32,9 @@ from pipeline.text import label, storage
 from pipeline.text.pairs import passage_pairs
 from pipeline.text.tokens import Tokens, load_tokenizer, tokenize
 
-# Fewer leave nothing to tell apart in a batch.
+# With fewer pairs, a batch has too little to tell apart.
 _MIN_PAIRS = 16
-# Without a block `quantize`, which says how many.
+# Where there is no block `quantize`, which sets their number.
 _CALIBRATION_TEXTS = 256
 
 
@@ -110,7 +110,7 @@ def quantize(work: Work[ModelParams]) -> Step:
     schedule = _schedule(recipe, len(tokens), settings.epochs, settings.learning_rate, 0.0)
     targets = label.load_labels(paths.teacher)[1]
     name, seed, rounded = "quantize: fine-tuning", work.seed + 2, fake_int8.int8_weights
-    # The teacher alone again: it brings back some of the fidelity that the contrastive term cost.
+    # No contrastive term here: the teacher's embeddings alone bring back some of the fidelity that it cost.
     lesson = Lesson(tokens, targets, _loss(recipe), schedule, recipe.batch_size, seed, name, rounded)
     trained = train_encoder(model, lesson)
     _save_calibration(work, tokens, settings.calibration_texts, model.config.max_tokens)
@@ -197,7 +197,7 @@ def _save(
 
 
 def _contrast(work: Work[ModelParams], tokenizer: Tokenizer) -> Contrast | None:
-    """Pairs out of the training texts; None where they count nothing or there are too few to tell apart."""
+    """Pairs out of the training texts; None where their weight is 0, or where there are too few to tell apart."""
     settings = work.params.prune
     if settings == "none" or not settings.contrast_weight:
         return None
