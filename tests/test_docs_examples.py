@@ -45,7 +45,7 @@ def follow(page: str, root: Path) -> dict[str, Any]:
         path = path.rstrip(",")
         if path == "params.yaml":
             settings[key] = YAML(typ="safe", pure=True).load(content)
-        elif key:
+        elif key in LAST_OF:
             _add_line(root / path, key, content)
         else:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
