@@ -9,14 +9,14 @@ import numpy as np
 
 from pipeline.errors import IntegrityError, StageError
 from pipeline.files import new_folder, sha256, write_json
-from pipeline.layout import PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout, Variant
+from pipeline.layout import CARD, PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout, Variant
 from pipeline.params.blocks import ModelParams
 from pipeline.records.results import Results
 from pipeline.records.verdict import Verdict
 from pipeline.records.verification import Verification
 from pipeline.release import golden
 from pipeline.release.manifest import GOLDEN, EngineFiles, hash_sources, list_files, manifest
-from pipeline.release.model_card import CARD, model_card
+from pipeline.release.model_card import model_card
 from pipeline.release.permission import require_pass
 from pipeline.runtime.manifest import INPUT_FILES, MANIFEST, parse_manifest, read_manifest
 from pipeline.runtime.session import Precision, open_session

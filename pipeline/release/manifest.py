@@ -7,13 +7,12 @@ from typing import Any
 
 from pipeline.errors import IntegrityError
 from pipeline.files import sha256
-from pipeline.layout import REPORT, WEIGHTS, Engine, Layout, Variant
+from pipeline.layout import LOCK, REPORT, WEIGHTS, Engine, Layout, Variant
 from pipeline.params.blocks import ModelParams
 from pipeline.records.export import Precision
 from pipeline.runtime.manifest import FORMAT, FORMAT_VERSION, MANIFEST
 
 GOLDEN = "golden.json"
-LOCK = "requirements.lock"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def hash_sources(layout: Layout, model: str, params: ModelParams) -> dict[str, s
     paths = layout.model(model)
     data = sorted(path for path in paths.data.glob("*") if path.name != REPORT)
     pinned = params.pinned_teacher()
-    trained = [] if pinned else [paths.teacher / "checkpoint" / WEIGHTS]
+    trained = [] if pinned else [paths.teacher_checkpoint / WEIGHTS]
     made = [paths.student] * (params.distill != "none") + [paths.pruned] * (params.prune != "none")
     weights = [folder / WEIGHTS for folder in (*made, paths.quantized)]
     sources = [*data, *trained, *weights, layout.root / LOCK, paths.verification, paths.verdict]

@@ -14,8 +14,6 @@ from pipeline.records.verdict import Check, ModelVerdict
 from pipeline.records.verification import Verification, VerifiedVariant
 from pipeline.runtime.session import ENGINES
 
-CARD = "README.md"
-
 
 @dataclass(frozen=True)
 class ShippedEngine:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from pipeline.layout import Layout
+from pipeline.layout import CARD, Layout
 from pipeline.orchestration.plan.schedule import StageOutcome, StageResult
 from pipeline.records.verdict import Check, CheckKind, Verdict
 
@@ -62,7 +62,7 @@ def links(layout: Layout, verdict: Verdict, pages: str | None) -> list[tuple[str
             path and the address None.
     """
     places = [("report", layout.report)]
-    places += [(f"model card of {name}", layout.model(name).release / "README.md") for name in verdict.models]
+    places += [(f"model card of {name}", layout.model(name).release / CARD) for name in verdict.models]
     found = [(text, path) for text, path in places if path.exists()]
     if pages is None:
         return [(f"{text}: {path}", None) for text, path in found]
