@@ -84,12 +84,12 @@ def export_variants(
 
     teacher = None if params.distill == "none" else serving.load_teacher(paths)
     if teacher is not None:
-        write(Variant.TEACHER, teacher, serving.teacher_spec(params))
+        write(Variant.TEACHER, teacher, serving.teacher_spec(params, paths))
     else:
         why = "is what is compressed" if params.distill == "none" else "is a black box"
         print(f"{target.name}: the teacher {why}, no teacher variant", flush=True)
     del teacher
-    spec = serving.model_spec(params)
+    spec = serving.model_spec(params, paths)
     write(Variant.FP32, students.load_model(paths.quantized), spec)
     calibration = load_calibration(paths.quantized / CALIBRATION)
     score = score_on(target, params, paths)
@@ -124,7 +124,7 @@ Score = Callable[[Path, Variant], float]
 
 def score_on(target: Exporter, params: ModelParams, paths: ModelLayout) -> Score:
     """A function that scores a file of a variant in the task's measure on validation data; it runs each file once."""
-    spec = tasks.serving(params.task).model_spec(params)
+    spec = tasks.serving(params.task).model_spec(params, paths)
     known: dict[Path, float] = {}
 
     def score(file: Path, variant: Variant) -> float:

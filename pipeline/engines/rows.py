@@ -1,4 +1,4 @@
-"""Runs a model without state over many examples, each of which gives one row."""
+"""Runs a model over many examples, each of which gives one row, or the rows that it asks for."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -34,24 +34,24 @@ def rows(session: Session, examples: Sequence[Arrays], label: str, *, one_by_one
     An engine runs them one by one, as a device does. PyTorch runs them in batches, which rounds slightly differently.
 
     Args:
-        session: of a model without state.
+        session: of any model; one with a state gets a new one for each example.
         examples: inputs of one call each, with a batch of 1.
         label: what is done, for the progress bar and errors: `verify: openvino int8`.
         one_by_one: run PyTorch as a device does, too.
 
     Returns:
-        float32 `[n, d]`, row i of example i.
+        float32 `[n, d]`: the rows of each example, in the order of the examples.
 
     Raises:
         StageError: there are no examples, or PyTorch's batches give NaN or infinity, as a failed training does.
-        RuntimeInputError: the model carries a state.
     """
     if not examples:
         raise StageError(f"{label}: there are no examples to run the model on")
-    if isinstance(session, Batching) and not one_by_one:
+    is_stateful = session.new_state() is not None
+    if isinstance(session, Batching) and not one_by_one and not is_stateful:
         return _batched(session, examples, label)
     tracked = track(examples, total=len(examples), label=label, unit="examples")
-    return np.concatenate([session.run(example) for example in tracked])
+    return np.concatenate([session.run(example, session.new_state()) for example in tracked])
 
 
 def _batched(session: Batching, examples: Sequence[Arrays], label: str) -> NDArray[np.float32]:

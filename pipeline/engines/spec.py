@@ -36,9 +36,10 @@ class ModelSpec:
 
     Attributes:
         state: what is carried from call to call, such as a cache. A module takes it behind its inputs and returns it
-            behind its output, in this order; its axes have fixed sizes, but for `batch`, which comes first. It is
-            addressed by position: a call never reads what lies behind its own. Each exporter realizes it in its
-            engine's own way, and `Session.run(inputs, state)` hides which.
+            behind its output, in this order; its axes have fixed sizes, but for `batch`, which comes first, and one
+            that only the state has, such as `cache`: how many positions a buffer holds, with a size in each of
+            `shapes`. It is addressed by position: a call never reads what lies behind its own. Each exporter realizes
+            it in its engine's own way, and `Session.run(inputs, state)` hides which.
     """
 
     inputs: tuple[TensorSpec, ...]

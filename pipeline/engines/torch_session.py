@@ -53,7 +53,7 @@ class TorchSession:
                 return _rows(self._module(*tensors))
             own = own_state(state, TorchState, "PyTorch")
             own.begin(arrays)
-            past = own.tensors or tuple(torch.zeros(one.shape({"batch": own.batch})) for one in self._spec.state)
+            past = own.tensors or self._empty_state(own.batch)
             output, *present = self._module(*tensors, *past)
             own.tensors = tuple(present)
             own.advance(arrays)
@@ -62,6 +62,11 @@ class TorchSession:
     def new_state(self) -> State | None:
         """See `Session.new_state`."""
         return TorchState() if self._spec.state else None
+
+    def _empty_state(self, batch: int) -> tuple[Tensor, ...]:
+        """Zeros of the largest size that is served."""
+        largest = {axis: max(shape[axis] for shape in self._spec.shapes) for axis in self._spec.shapes[0]}
+        return tuple(torch.zeros(one.shape({**largest, "batch": batch})) for one in self._spec.state)
 
     def batches(self, examples: Sequence[Arrays]) -> list[NDArray[np.int64]]:
         """See `rows.Batching`: in their order where all have one shape, otherwise longest first."""

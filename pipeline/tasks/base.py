@@ -100,10 +100,10 @@ class Serving(Protocol):
     def load_teacher(self, paths: ModelLayout) -> "nn.Module | None":
         """The teacher as a module that can be exported; `None` for a black box."""
 
-    def model_spec(self, params: Any) -> ModelSpec:
-        """Inputs, output and served shapes of the student."""
+    def model_spec(self, params: Any, paths: ModelLayout) -> ModelSpec:
+        """Inputs, output and served shapes of the student; `paths` tell sizes that the student itself decides."""
 
-    def teacher_spec(self, params: Any) -> ModelSpec:
+    def teacher_spec(self, params: Any, paths: ModelLayout) -> ModelSpec:
         """Inputs and output of the teacher, with only those shapes at which latency is judged."""
 
     def comparison_inputs(self, params: Any, paths: ModelLayout, count: int) -> Sequence[Arrays]:

@@ -87,12 +87,12 @@ def figures(verification: Verification) -> dict[str, dict[str, dict[str, Any]]]:
 def _references(params: ModelParams, paths: ModelLayout) -> Mapping[Variant, Reference]:
     serving = tasks.serving(params.task)
     examples = serving.comparison_inputs(params, paths, params.verify.examples)
-    student = _reference(students.load_model(paths.quantized), serving.model_spec(params), examples)
+    student = _reference(students.load_model(paths.quantized), serving.model_spec(params, paths), examples)
     references = {variant: student for variant in params.export.ladder.variants()}
     teacher = serving.load_teacher(paths)
     if teacher is not None:
         few = examples[: params.verify.teacher_examples]
-        references[Variant.TEACHER] = _reference(teacher, serving.teacher_spec(params), few)
+        references[Variant.TEACHER] = _reference(teacher, serving.teacher_spec(params, paths), few)
     return references
 
 

@@ -35,16 +35,16 @@ def load_teacher(paths: ModelLayout) -> nn.Module | None:
     return students.load_model(checkpoint) if (checkpoint / WEIGHTS).exists() else None
 
 
-def model_spec(params: ModelParams) -> ModelSpec:
+def model_spec(params: ModelParams, paths: ModelLayout) -> ModelSpec:
     """Raw pixels in, logits out; where shapes are fixed, a batch is run image by image."""
     side = params.data.input_size
     image = TensorSpec("image", "float32", ("batch", params.data.channels, side, side))
     return ModelSpec((image,), _OUTPUT, ({"batch": 1},))
 
 
-def teacher_spec(params: ModelParams) -> ModelSpec:
+def teacher_spec(params: ModelParams, paths: ModelLayout) -> ModelSpec:
     """The student's spec: the teacher takes the same images."""
-    return model_spec(params)
+    return model_spec(params, paths)
 
 
 def comparison_inputs(params: ModelParams, paths: ModelLayout, count: int) -> Sequence[Arrays]:

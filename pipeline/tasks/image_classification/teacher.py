@@ -51,7 +51,7 @@ def run_teacher(work: Work[ModelParams]) -> Step:
     found = _obtain(work, views)
     _require_fit(params, found, len(storage.load_info(data).names), work.where("teacher"))
     splits = {name: storage.load_split(data / f"{name}.safetensors") for name in ("validation", "heldout")}
-    session = TorchSession(found.call, model_spec(params))
+    session = TorchSession(found.call, model_spec(params, work.paths))
     logits = {name: rows(session, examples(split.images), f"teacher: {name}") for name, split in splits.items()}
     fast = nullcontext() if found.module is None else fast_convolutions(found.module, example(params), _BATCH)
     with fast:

@@ -166,7 +166,7 @@ def _cut(work: Work[ModelParams], model: nn.Module) -> tuple[nn.Module, PruningR
 def _save(work: Work[ModelParams], model: nn.Module, trained: TrainReport | None) -> Step:
     """Write the model, and measure it."""
     students.save_model(model, work.out)
-    measured = evaluate(TorchSession(model, model_spec(work.params)), work.params, work.paths)
+    measured = evaluate(TorchSession(model, model_spec(work.params, work.paths)), work.params, work.paths)
     size = cost.describe_size(model, work.out / WEIGHTS, example(work.params))
     training = None if trained is None else training_of(trained)
     return Step(StepReport(**size, quality=measured, training=training), () if trained is None else trained.losses)

@@ -34,7 +34,7 @@ def load_teacher(paths: ModelLayout) -> nn.Module | None:
     return load_encoder(checkpoint) if (checkpoint / WEIGHTS).exists() else None
 
 
-def model_spec(params: ModelParams) -> ModelSpec:
+def model_spec(params: ModelParams, paths: ModelLayout) -> ModelSpec:
     """Ids and mask in, one vector a text out; each length at batch 1, and the throughput batch."""
     shapes = [{"batch": 1, "length": length} for length in params.export.lengths]
     if params.export.batch > 1:
@@ -42,9 +42,9 @@ def model_spec(params: ModelParams) -> ModelSpec:
     return ModelSpec(_INPUTS, TensorSpec("sentence_vector", "float32", ("batch", "dim")), tuple(shapes))
 
 
-def teacher_spec(params: ModelParams) -> ModelSpec:
+def teacher_spec(params: ModelParams, paths: ModelLayout) -> ModelSpec:
     """The teacher's spec, with the one shape at which latency is judged: it serves comparison alone."""
-    spec = model_spec(params)
+    spec = model_spec(params, paths)
     return ModelSpec(spec.inputs, spec.output, ({"batch": 1, "length": _judged_length(params)},))
 
 
@@ -60,7 +60,7 @@ def cases(params: ModelParams, paths: ModelLayout) -> Sequence[Case]:
     tokenizer = load_tokenizer(paths.quantized / TOKENIZER)
     text = " ".join(storage.load_texts(paths.data / storage.HELDOUT)[: 20 * max(1, params.export.batch)])
     made = []
-    for shape in model_spec(params).shapes:
+    for shape in model_spec(params, paths).shapes:
         batch, length = shape["batch"], shape["length"]
         words = text.split()
         rows = [tokenize([" ".join(words[i * length :])], tokenizer, length).ids for i in range(batch)]

@@ -186,7 +186,7 @@ def _save(
     if tokenizer.parent != out:
         shutil.copyfile(tokenizer, out / TOKENIZER)
     students.save_model(model, out)
-    session = TorchSession(model, model_spec(work.params))
+    session = TorchSession(model, model_spec(work.params, work.paths))
     student = work.params.student
     most = work.params.teacher.max_tokens if student is None else student.max_tokens
     measured = judge(session, load_tokenizer(out / TOKENIZER), work.paths, most)
