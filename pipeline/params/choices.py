@@ -72,7 +72,7 @@ def _discriminator(choose: Callable[[Any], str | None], kind: str, expected: str
 
 
 # The keys that decide where a teacher's weights lie; each task takes some of them.
-SOURCE_KEYS = ("package", "path", "hf", "saved_model", "onnx")
+SOURCE_KEYS = ("package", "path", "hf", "gguf", "saved_model", "onnx")
 BY_BLOCK_OR_NONE = _discriminator(_block_or_none, BLOCK_OR_NONE, "a block or none")
 BY_VALUE_OR_NAMES = Discriminator(_value_or_named)
 BY_SOURCE = _discriminator(_source, SOURCE, "one of the keys that decide where the weights lie")

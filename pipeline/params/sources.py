@@ -3,7 +3,7 @@
 Source = Annotated[FromPackage | FromPath, BY_SOURCE]
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -31,6 +31,12 @@ class HubSource(Block):
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
+class GgufSource(Block):
+    """A language model in one GGUF file, with its tokenizer and its chat template."""
+
+    gguf: str
+
+
 class SavedModelSource(Block):
     """A black-box TensorFlow SavedModel in a folder; needs the extra `tensorflow`."""
 
@@ -47,13 +53,20 @@ class OnnxSource(Block):
 FromPackage = Annotated[PackageSource, choices.tag("package")]
 FromPath = Annotated[PathSource, choices.tag("path")]
 FromHub = Annotated[HubSource, choices.tag("hf")]
+FromGguf = Annotated[GgufSource, choices.tag("gguf")]
 FromSavedModel = Annotated[SavedModelSource, choices.tag("saved_model")]
 FromOnnx = Annotated[OnnxSource, choices.tag("onnx")]
-Source = Annotated[FromPackage | FromPath | FromHub | FromSavedModel | FromOnnx, BY_SOURCE]
+Source = Annotated[FromPackage | FromPath | FromHub | FromGguf | FromSavedModel | FromOnnx, BY_SOURCE]
 
 
 class Weights(Block):
-    """Where weights come from, and the checksum that they must have."""
+    """Where weights come from, and the checksum that they must have.
+
+    Attributes:
+        package_may_hold_gguf: whether a package may hold one GGUF file instead of a folder with safetensors.
+    """
+
+    package_may_hold_gguf: ClassVar[bool] = False
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     sha256: Sha256

