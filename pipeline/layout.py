@@ -51,6 +51,9 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 PREPROCESSING = "preprocessing.json"
+# How texts of a language model begin and end, and how it chats.
+GENERATION = "generation.json"
+CHAT = "chat.json"
 CHECKPOINT = "checkpoint"
 CALIBRATION = "calibration.safetensors"
 # The model card of a release.

@@ -67,9 +67,10 @@ def quality_checks(
             continue
         observed = one.quality.get(declared.measure)
         label = f"{one.name} {declared.label}"
-        if declared.against == "fp32":
-            fp32 = verification.find(one.engine, Variant.FP32)
-            observed = _difference(fp32.quality.get(declared.measure) if fp32 else None, observed)
+        if declared.against in ("fp32", "fp32 growth"):
+            found = verification.find(one.engine, Variant.FP32)
+            fp32 = found.quality.get(declared.measure) if found else None
+            observed = _difference(fp32, observed) if declared.against == "fp32" else _growth(fp32, observed)
             label += f" from {one.engine} fp32"
         elif declared.against == "teacher":
             observed = _ratio(observed, verification.teacher.quality.get(declared.measure))
@@ -146,6 +147,10 @@ def _latency(
 
 def _difference(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first - second
+
+
+def _growth(first: float | None, second: float | None) -> float | None:
+    return None if second is None or not first else second / first - 1
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

@@ -33,20 +33,22 @@ class QualityCheck:
         title: of its bar in the report.
         measure: key of the measure.
         against: `nothing`: the measure itself; `teacher`: its share of the teacher's; `fp32`: how much lower it is
-            than that of the same engine's fp32.
+            than that of the same engine's fp32; `fp32 growth`: how much higher it is, as a share of it.
         variant: the one variant that is judged; `None` judges all of the student.
         missing: what to say where there is no number.
+        at_most: whether a budget of the measure itself is an upper bound, because less of it is better.
     """
 
     key: str
     label: str
     title: str
     measure: str
-    against: Literal["nothing", "teacher", "fp32"] = "nothing"
+    against: Literal["nothing", "teacher", "fp32", "fp32 growth"] = "nothing"
     variant: Variant | None = None
     missing: str = "was not measured"
+    at_most: bool = False
 
     @property
     def at_least(self) -> bool:
-        """Whether the budget is a lower bound; a drop has an upper one."""
-        return self.against != "fp32"
+        """Whether the budget is a lower bound; a drop and a growth have an upper one."""
+        return not self.at_most and self.against not in ("fp32", "fp32 growth")
