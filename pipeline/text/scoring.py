@@ -5,30 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from pipeline.engines.decoders import POSITION, ROWS, TOKENS
 from pipeline.engines.spec import Arrays
 from pipeline.errors import StageError
 from pipeline.progress import track
 from pipeline.runtime.session import Session
+from pipeline.text.prepared import Prepared
 
 _LN2 = float(np.log(2.0))
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A text as a model reads it.
-
-    Attributes:
-        ids: the start token and the text's own, int32 `[n]`; each but the first is foretold.
-        byte_count: bytes in UTF-8 of what is foretold.
-        group: what it was taken from, such as a package; intervals are over groups.
-    """
-
-    ids: NDArray[np.int32]
-    byte_count: int
-    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,15 +33,6 @@ class Scored:
     tokens: int
     right: int
     likeliest: NDArray[np.int32]
-
-
-def prepare(text: str, tokenizer: Tokenizer, start: int, max_tokens: int, group: str = "") -> Prepared:
-    """A text behind the start token, cut at `max_tokens`, the start included."""
-    encoded = tokenizer.encode(text, add_special_tokens=False)
-    kept = encoded.ids[: max_tokens - 1]
-    whole = len(kept) == len(encoded.ids)
-    end = len(text) if whole or not kept else encoded.offsets[len(kept) - 1][1]
-    return Prepared(np.array([start, *kept], np.int32), len(text[:end].encode()), group)
 
 
 def whole_call(ids: NDArray[np.int32]) -> Arrays:
@@ -101,7 +77,8 @@ def log_probabilities(logits: NDArray[np.float32], wanted: NDArray[np.int32]) ->
     highest = logits.max(axis=1)
     total = np.exp(logits - highest[:, None]).sum(axis=1, dtype=np.float64)
     chosen: NDArray[np.float64] = logits[np.arange(len(wanted)), wanted].astype(np.float64) - highest
-    return chosen - np.log(total)
+    logarithms: NDArray[np.float64] = chosen - np.log(total)
+    return logarithms
 
 
 def bits_per_byte(scored: Sequence[Scored]) -> float:

@@ -11,13 +11,26 @@ from pipeline.layout import REPORT, ModelLayout
 from pipeline.records.step import StepReport
 from pipeline.runtime.session import Session
 from pipeline.tasks.causal_lm.params import ModelParams
-from pipeline.tasks.causal_lm.texts import heldout, prompts, validation
-from pipeline.text import scoring
+from pipeline.text import scoring, storage
+from pipeline.text.prepared import Prepared, read_prepared
 from pipeline.text.scoring import Scored
 
 # What PyTorch says in fp32: the likeliest token at each place of the held-out texts, and greedy continuations.
 REFERENCE = "reference.safetensors"
 LIKELIEST, GREEDY = "likeliest", "greedy"
+# Tokens of a held-out text that are continued greedily.
+_PROMPT = 24
+
+
+def heldout(params: ModelParams, data: Path, model: Path) -> list[Prepared]:
+    """Texts of packages that nothing was trained on, to judge quality on.
+
+    Args:
+        params: says where they are cut.
+        data: the folder with the split texts.
+        model: the folder with the model's tokenizer.
+    """
+    return list(read_prepared(data / storage.HELDOUT, model, params.data.judged_tokens))
 
 
 def evaluate(session: Session, params: ModelParams, paths: ModelLayout) -> Mapping[str, float]:
@@ -33,7 +46,8 @@ def evaluate(session: Session, params: ModelParams, paths: ModelLayout) -> Mappi
 
 def score(session: Session, params: ModelParams, paths: ModelLayout) -> float:
     """Bits per byte of the validation texts; negative, because more is better."""
-    return -scoring.bits_per_byte(scoring.score(session, validation(params, paths.data, paths.quantized), "score"))
+    texts = list(read_prepared(paths.data / storage.VALIDATION, paths.quantized, params.data.judged_tokens))
+    return -scoring.bits_per_byte(scoring.score(session, texts, "score"))
 
 
 def teacher_quality(paths: ModelLayout) -> Mapping[str, float]:
@@ -48,9 +62,8 @@ def foretelling(scored: Sequence[Scored]) -> dict[str, float]:
 
 def continue_greedily(session: Session, params: ModelParams, data: Path, model: Path) -> NDArray[np.int32]:
     """The greedy texts behind the first tokens of held-out texts, int32 `[texts, tokens]`."""
-    return np.stack(
-        [scoring.greedy(session, prompt, params.verify.greedy_tokens) for prompt in prompts(params, data, model)]
-    )
+    prompts = [text.ids[:_PROMPT] for text in heldout(params, data, model)[: params.verify.greedy_texts]]
+    return np.stack([scoring.greedy(session, prompt, params.verify.greedy_tokens) for prompt in prompts])
 
 
 def write_reference(session: Session, params: ModelParams, data: Path, model: Path) -> dict[str, float]:

@@ -16,7 +16,6 @@ from pipeline.params.values import (
     NonNegativeInt,
     NoStep,
     OrAbsent,
-    OrNone,
     PositiveFloat,
     PositiveInt,
     QualityBudget,
@@ -52,6 +51,8 @@ class DataParams(Block):
 
 class TeacherParams(Weights):
     """The teacher: where its weights come from."""
+
+    package_may_hold_gguf: ClassVar[bool] = True
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
 

@@ -13,8 +13,8 @@ from pipeline.engines.spec import Arrays, Case, ModelSpec
 from pipeline.errors import InputError
 from pipeline.layout import CONFIG, ModelLayout
 from pipeline.students.decoder import Decoder, DecoderConfig
+from pipeline.tasks.causal_lm.judging import heldout
 from pipeline.tasks.causal_lm.params import ModelParams
-from pipeline.tasks.causal_lm.texts import heldout
 from pipeline.text.scoring import whole_call
 
 # Reports state the multiply-accumulates of one token behind so many.
