@@ -7,7 +7,7 @@ import jinja2
 from pipeline.files import read_json
 from pipeline.layout import REPORT, Engine, Layout, Variant
 from pipeline.params.blocks import ModelParams
-from pipeline.params.sources import HubSource, OnnxSource, PackageSource, PathSource, Weights
+from pipeline.params.sources import GgufSource, HubSource, OnnxSource, PackageSource, PathSource, Weights
 from pipeline.records.export import KeptLayer
 from pipeline.records.results import Measurement, Results, describe_host
 from pipeline.records.verdict import Check, ModelVerdict
@@ -42,6 +42,11 @@ KNOWN_TEACHERS = {
         "sentence-transformers/all-MiniLM-L6-v2",
         "apache-2.0",
         "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+    ),
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53": Origin(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "apache-2.0",
+        "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
 }
 
@@ -110,6 +115,8 @@ def teacher_origin(teacher: Weights | None) -> Origin:
         return Origin(f"the package {source.package}", "other")
     if isinstance(source, PathSource):
         return Origin(source.path, "other")
+    if isinstance(source, GgufSource):
+        return Origin(source.gguf, "other")
     return Origin(source.onnx if isinstance(source, OnnxSource) else source.saved_model, "other")
 
 
