@@ -43,6 +43,11 @@ KNOWN_TEACHERS = {
         "apache-2.0",
         "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
     ),
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53": Origin(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "apache-2.0",
+        "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
 }
 
 

@@ -3,11 +3,14 @@
 It holds teachers of the Llama and Qwen families and the students that are distilled from them. Rotary positions turn
 halves of a head (RoFormer, arXiv:2104.09864, as Llama's checkpoints for transformers lay it out). Keys are turned
 before they are kept, so a cache can be read in any order.
+
+Four options make it GPT-2, which has LayerNorm, learned positions, GELU and biases. Such a decoder is a teacher only:
+no engine runs it.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +30,15 @@ class DecoderConfig:
         head_dim: features of a head, even.
         ffn_dim: inner features of the feed-forward part.
         rope_theta: base of the rotary frequencies.
-        norm_epsilon: added to the mean square.
+        norm_epsilon: added to the mean square, or to the variance.
         max_tokens: positions that it was trained for.
         qkv_bias: whether queries, keys and values have biases (Qwen2).
         qk_norm: whether queries and keys are normalized a head (Qwen3).
         tied: whether the head is the table of the embeddings.
+        norm: root mean square, or LayerNorm with a bias (GPT-2).
+        positions: rotary, or a learned table of `max_tokens` rows that is added to the embeddings (GPT-2).
+        feed_forward: SwiGLU, or one matrix up, GELU in its tanh form and one down (GPT-2).
+        other_biases: whether the attention's output and the feed-forward part have biases (GPT-2).
     """
 
     vocabulary: int
@@ -47,13 +54,28 @@ class DecoderConfig:
     qkv_bias: bool = False
     qk_norm: bool = False
     tied: bool = True
+    norm: Literal["rms", "layer"] = "rms"
+    positions: Literal["rotary", "learned"] = "rotary"
+    feed_forward: Literal["swiglu", "gelu"] = "swiglu"
+    other_biases: bool = False
     architecture: str = "decoder"
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
-        if self.head_dim % 2:
+        if self.positions == "rotary" and self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd, and rotary positions turn pairs")
+
+    def unsupported_by_engines(self) -> str | None:
+        """What no engine's graph of a decoder has, in a few words; `None` if engines run it."""
+        found = {
+            "LayerNorm": self.norm == "layer",
+            "learned positions": self.positions == "learned",
+            "a feed-forward part with GELU": self.feed_forward == "gelu",
+            "biases beyond those of queries, keys and values": self.other_biases,
+        }
+        names = [name for name, is_there in found.items() if is_there]
+        return f"has {', '.join(names)}" if names else None
 
     def as_json(self) -> dict[str, object]:
         """The content of `config.json`."""
@@ -78,8 +100,15 @@ class RmsNorm(nn.Module):
         return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
 
+def make_norm(config: DecoderConfig) -> nn.Module:
+    """A normalization over the features of a token."""
+    if config.norm == "layer":
+        return nn.LayerNorm(config.hidden_dim, config.norm_epsilon)
+    return RmsNorm(config.hidden_dim, config.norm_epsilon)
+
+
 class Attention(nn.Module):
-    """Grouped-query attention (arXiv:2305.13245) with rotary positions."""
+    """Grouped-query attention (arXiv:2305.13245) with rotary positions, or with positions that the input has."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -88,7 +117,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(config.hidden_dim, config.heads * size, bias=bias)
         self.key = nn.Linear(config.hidden_dim, config.kv_heads * size, bias=bias)
         self.value = nn.Linear(config.hidden_dim, config.kv_heads * size, bias=bias)
-        self.output = nn.Linear(config.heads * size, config.hidden_dim, bias=False)
+        self.output = nn.Linear(config.heads * size, config.hidden_dim, bias=config.other_biases)
         self.query_norm = RmsNorm(size, config.norm_epsilon) if config.qk_norm else None
         self.key_norm = RmsNorm(size, config.norm_epsilon) if config.qk_norm else None
 
@@ -106,7 +135,8 @@ class Attention(nn.Module):
         value = self._heads(self.value, x, self.config.kv_heads)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
-        query, key = rotate(query, *rotation), rotate(key, *rotation)
+        if self.config.positions == "rotary":
+            query, key = rotate(query, *rotation), rotate(key, *rotation)
         grouped = self.config.heads != self.config.kv_heads
         if cache is None:
             mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
@@ -125,21 +155,24 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A pre-norm transformer layer with SwiGLU (arXiv:2002.05202)."""
+    """A pre-norm transformer layer with SwiGLU (arXiv:2002.05202) or GELU (arXiv:1606.08415)."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.attention_norm = RmsNorm(config.hidden_dim, config.norm_epsilon)
+        gated, bias = config.feed_forward == "swiglu", config.other_biases
+        self.attention_norm = make_norm(config)
         self.attention = Attention(config)
-        self.ffn_norm = RmsNorm(config.hidden_dim, config.norm_epsilon)
-        self.gate = nn.Linear(config.hidden_dim, config.ffn_dim, bias=False)
-        self.up = nn.Linear(config.hidden_dim, config.ffn_dim, bias=False)
-        self.down = nn.Linear(config.ffn_dim, config.hidden_dim, bias=False)
+        self.ffn_norm = make_norm(config)
+        self.gate = nn.Linear(config.hidden_dim, config.ffn_dim, bias=bias) if gated else None
+        self.up = nn.Linear(config.hidden_dim, config.ffn_dim, bias=bias)
+        self.down = nn.Linear(config.ffn_dim, config.hidden_dim, bias=bias)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """One layer over `[batch, n, hidden]`; see `Attention.forward`."""
         x = x + self.attention(self.attention_norm(x), rotation, cache)
         inner = self.ffn_norm(x)
+        if self.gate is None:
+            return x + self.down(functional.gelu(self.up(inner), approximate="tanh"))  # type: ignore[no-any-return]
         return x + self.down(functional.silu(self.gate(inner)) * self.up(inner))  # type: ignore[no-any-return]
 
 
@@ -150,8 +183,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.hidden_dim)
+        learned = config.positions == "learned"
+        self.positions = nn.Embedding(config.max_tokens, config.hidden_dim) if learned else None
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.norm = RmsNorm(config.hidden_dim, config.norm_epsilon)
+        self.norm = make_norm(config)
         self.head = None if config.tied else nn.Linear(config.hidden_dim, config.vocabulary, bias=False)
         self.apply(_initialize)
 
@@ -166,7 +201,7 @@ class Decoder(nn.Module):
         Args:
             tokens: int `[batch, n]`, from position 0 on.
         """
-        x, rotation = self.embedding(tokens.long()), rotation_at(0, tokens.shape[1], self.config)
+        x, rotation = self._embedded(tokens, 0), rotation_at(0, tokens.shape[1], self.config)
         rotation = (rotation[0].to(x.device, x.dtype), rotation[1].to(x.device, x.dtype))
         for layer in self.layers:
             x = layer(x, rotation)
@@ -190,12 +225,17 @@ class Decoder(nn.Module):
         """
         start, count, layers = int(position[0]), tokens.shape[1], self.config.layers
         kept = [tensor.clone() for tensor in state]
-        x, rotation = self.embedding(tokens.long()), rotation_at(start, count, self.config)
+        x, rotation = self._embedded(tokens, start), rotation_at(start, count, self.config)
         for index, layer in enumerate(self.layers):
             held = tuple(tensor[:, :, : start + count] for tensor in (kept[index], kept[layers + index]))
             x = layer(x, rotation, held)
         chosen = self.norm(x)[0].index_select(0, rows.long())
         return functional.linear(chosen, self.head_weight), *kept
+
+    def _embedded(self, tokens: Tensor, start: int) -> Tensor:
+        """Ids `[batch, n]` from position `start` on, to `[batch, n, hidden]`."""
+        x: Tensor = self.embedding(tokens.long())
+        return x if self.positions is None else x + self.positions.weight[start : start + tokens.shape[1]]
 
     def tables(self) -> list[nn.Embedding]:
         """Tables that int8 rounds."""

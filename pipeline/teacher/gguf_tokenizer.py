@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from pipeline.errors import InputError, IntegrityError
 from pipeline.teacher.decoders.gguf_file import GgufFile
+from pipeline.teacher.found_tokenizer import FoundTokenizer
 
 _CONTROL, _USER_DEFINED = 3, 4
 _LLAMA3 = (
@@ -28,13 +29,25 @@ _SINGLE_DIGITS = ("smollm", "starcoder", "codeshell", "refact", "command-r")
 _COMPOSED = ("qwen2", "deepseek-r1-qwen")
 
 
-def read_tokenizer(file: GgufFile) -> Tokenizer:
-    """The tokenizer of a GGUF file; it adds no special tokens.
+def read(file: GgufFile) -> FoundTokenizer:
+    """The tokenizer of a GGUF file.
 
     Raises:
         InputError: the file has no tokenizer, or one of another kind.
         IntegrityError: its merges or its tokens do not make a tokenizer.
     """
+    bos, eos = (file.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
+    more = (file.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom"))
+    return FoundTokenizer(
+        tokenizer=_tokenizer(file),
+        chat_template=file.get("tokenizer.chat_template"),
+        bos=bos,
+        ends=tuple(token for token in (eos, *more) if token is not None),
+        adds_bos=bool(file.get("tokenizer.ggml.add_bos_token", False)),
+    )
+
+
+def _tokenizer(file: GgufFile) -> Tokenizer:
     kind = file.get("tokenizer.ggml.model")
     if kind != "gpt2":
         raise InputError(

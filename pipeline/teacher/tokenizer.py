@@ -1,20 +1,26 @@
 """The tokenizer of a language model, its chat template, and the tokens that begin and end a text."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from pipeline.errors import InputError
 from pipeline.layout import TOKENIZER
+from pipeline.teacher import folder_tokenizer, gguf_tokenizer
+from pipeline.teacher.decoders import from_gguf
+from pipeline.teacher.decoders.configuration import read_configuration
 from pipeline.teacher.decoders.gguf_file import GgufFile
-from pipeline.teacher.gguf_tokenizer import read_tokenizer
+from pipeline.teacher.found_tokenizer import FoundTokenizer
 from pipeline.teacher.sources import Checkpoint
 
 # Tokens that end a text, or a turn of a conversation, in the families that are read.
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>")
 _TEXT_END = "<|endoftext|>"
+# Tables are padded to round sizes: so many rows, or such a part of them, may belong to no token.
+_SPARE_ROWS, _SPARE_PART = 512, 0.05
+_PROBE = "def f(x):\n    return x  # 2024, naïve  “日本語” 🙂\n\tThe end.\n"
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class TeacherTokenizer:
         chat_template: Jinja, over `messages`, `add_generation_prompt` and `special_tokens`; `None` if there is none.
         start: the token before a raw text whose probabilities are wanted; see `load_tokenizer_of`.
         end: the token that ends a text, or an answer in a chat.
-        stops: all tokens after which a model that answers must stop; `end` is among them.
+        stops: all tokens after which a model that answers must stop; `end` is the first of them.
         special_tokens: the texts of `bos_token` and `eos_token`, which some templates write.
     """
 
@@ -35,7 +41,7 @@ class TeacherTokenizer:
     start: int
     end: int
     stops: tuple[int, ...]
-    special_tokens: Mapping[str, str] = field(default_factory=dict)
+    special_tokens: Mapping[str, str]
 
 
 def load_tokenizer_of(checkpoint: Checkpoint) -> TeacherTokenizer:
@@ -46,38 +52,58 @@ def load_tokenizer_of(checkpoint: Checkpoint) -> TeacherTokenizer:
     such token, the one that ends a text. For SmolLM2 it is `<|endoftext|>`: its `bos`, `<|im_start|>`, begins a turn.
 
     Raises:
-        InputError: there is no tokenizer, or one of a kind that is not read.
+        InputError: there is no tokenizer, it is of a kind that is not read, or it does not fit the checkpoint.
         IntegrityError: the file is damaged.
     """
     if checkpoint.gguf is not None:
-        return _from_gguf(GgufFile(checkpoint.gguf))
-    raise InputError(f"{checkpoint.folder / TOKENIZER}: not read yet")
+        file = GgufFile(checkpoint.gguf)
+        found, where, rows = gguf_tokenizer.read(file), file.path, from_gguf.plan_of(file).config.vocabulary
+    else:
+        found, where = folder_tokenizer.read(checkpoint.folder), checkpoint.folder / TOKENIZER
+        rows = read_configuration(checkpoint.folder)[0].vocabulary
+    _require_fit(found.tokenizer, rows, where)
+    _require_round_trip(found.tokenizer, where)
+    return _around(found, rows, where)
 
 
-def _from_gguf(file: GgufFile) -> TeacherTokenizer:
-    tokenizer = read_tokenizer(file)
-    bos, eos = (file.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
-    return _around(
-        tokenizer,
-        file.get("tokenizer.chat_template"),
-        bos,
-        eos,
-        bool(file.get("tokenizer.ggml.add_bos_token")),
-        file.path,
-    )
-
-
-def _around(
-    tokenizer: Tokenizer, template: str | None, bos: int | None, eos: int | None, adds_bos: bool, path: Path
-) -> TeacherTokenizer:
+def _around(found: FoundTokenizer, rows: int, where: Path) -> TeacherTokenizer:
+    tokenizer = found.tokenizer
     known = [token for name in _ENDS if (token := tokenizer.token_to_id(name)) is not None]
-    end = eos if eos is not None else next(iter(known), None)
-    if end is None:
-        raise InputError(f"{path} names no token that ends a text (eos_token)")
+    stops = tuple(dict.fromkeys((*found.ends, *known)))
+    if not stops:
+        raise InputError(f"{where} names no token that ends a text: write eos_token into tokenizer_config.json")
     between = tokenizer.token_to_id(_TEXT_END)
-    start = bos if adds_bos and bos is not None else end if between is None else between
-    names = {"bos_token": bos, "eos_token": end}
-    texts = {
-        name: text for name, token in names.items() if token is not None and (text := tokenizer.id_to_token(token))
-    }
-    return TeacherTokenizer(tokenizer, template, start, end, tuple(dict.fromkeys((end, *known))), texts)
+    start = found.bos if found.adds_bos and found.bos is not None else stops[0] if between is None else between
+    _require_rows((*stops, start), rows, where)
+    names = {"bos_token": found.bos, "eos_token": stops[0]}
+    texts = {name: tokenizer.id_to_token(token) for name, token in names.items() if token is not None}
+    special_tokens = {name: text for name, text in texts.items() if text is not None}
+    return TeacherTokenizer(tokenizer, found.chat_template, start, stops[0], stops, special_tokens)
+
+
+def _require_fit(tokenizer: Tokenizer, rows: int, where: Path) -> None:
+    tokens = tokenizer.get_vocab_size()
+    _require_rows(tokenizer.get_vocab().values(), rows, where)
+    if rows - tokens > max(_SPARE_ROWS, _SPARE_PART * rows):
+        raise InputError(
+            f"{where}: the tokenizer has {tokens} tokens, and the checkpoint's table {rows} rows: "
+            "it is another model's tokenizer; take the one that belongs to the checkpoint"
+        )
+
+
+def _require_rows(ids: Iterable[int], rows: int, where: Path) -> None:
+    largest = max(ids, default=-1)
+    if largest >= rows:
+        raise InputError(
+            f"{where}: the tokenizer gives ids up to {largest}, and the checkpoint's table has {rows} rows (0 to "
+            f"{rows - 1}): it is another model's tokenizer; take the one that belongs to the checkpoint"
+        )
+
+
+def _require_round_trip(tokenizer: Tokenizer, where: Path) -> None:
+    back = tokenizer.decode(tokenizer.encode(_PROBE, add_special_tokens=False).ids, skip_special_tokens=False)
+    if back != _PROBE:
+        raise InputError(
+            f"{where}: the tokenizer loses text: {_PROBE!r} comes back as {back!r}; a language model needs one that "
+            "gives every text back, such as byte-level BPE"
+        )

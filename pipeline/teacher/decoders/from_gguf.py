@@ -1,4 +1,4 @@
-"""Decoders in GGUF files: the architectures llama (SmolLM2, Llama 2 and 3, Mistral 7B), qwen2 and qwen3."""
+"""Decoders in GGUF files: the architectures llama (SmolLM2 is one), qwen2 and qwen3."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -30,6 +30,7 @@ _WITHOUT_EFFECT = {
     "embedding_scale": (0.0, 1.0),
     "use_parallel_residual": (False,),
 }
+_FREQUENCIES = "rope_freqs.weight"
 # The names of a layer's matrices and norms, ours first.
 _MATRICES = {
     "attention.query": "attn_q",
@@ -45,30 +46,43 @@ _HEAD_NORMS = {"attention.query_norm": "attn_q_norm", "attention.key_norm": "att
 
 
 def plan(path: Path) -> Plan:
-    """How a GGUF file becomes a decoder.
+    """How a GGUF file becomes a decoder; see `plan_of`.
+
+    Raises:
+        IntegrityError: it is no GGUF file, or a damaged one.
+    """
+    return plan_of(GgufFile(path))
+
+
+def plan_of(file: GgufFile) -> Plan:
+    """How an opened GGUF file becomes a decoder.
 
     Raises:
         InputError: its architecture is not read, or its metadata ask for what our decoder does not do.
-        IntegrityError: it is no GGUF file, or a damaged one.
     """
-    file = GgufFile(path)
     if file.architecture not in ARCHITECTURES:
         raise InputError(
-            f"{path}: general.architecture is {file.architecture or 'missing'}, which is not read; "
+            f"{file.path}: general.architecture is {file.architecture or 'missing'}, which is not read; "
             f"{', '.join(ARCHITECTURES)} are"
         )
     for key, harmless in _WITHOUT_EFFECT.items():
         if (value := file.own(key)) is not None and value not in harmless:
             raise InputError(
-                f"{path}: {file.architecture}.{key} is {value}, which our decoder does not do: take another checkpoint"
+                f"{file.path}: {file.architecture}.{key} is {value}, which our decoder does not do: "
+                "take another checkpoint"
             )
+    if _FREQUENCIES in file.tensors:
+        raise InputError(
+            f"{file.path}: {_FREQUENCIES} scales the rotary frequencies (Llama 3.1 and later), which our decoder "
+            "does not do: take another checkpoint"
+        )
     config = _config(file)
-    return Plan(path, config, dict(_taken(file, config)), tuple(file.tensors), file.read)
+    return Plan(file.path, config, dict(_taken(file, config)), tuple(file.tensors), file.read)
 
 
 def _config(file: GgufFile) -> DecoderConfig:
     hidden, heads = _number(file, "embedding_length"), _number(file, "attention.head_count")
-    head_dim = int(file.own("attention.key_length", hidden // heads))
+    head_dim = _number(file, "attention.key_length", hidden // heads)
     turned, value_dim = file.own("rope.dimension_count", head_dim), file.own("attention.value_length", head_dim)
     for key, observed in (("rope.dimension_count", turned), ("attention.value_length", value_dim)):
         if observed != head_dim:
@@ -76,12 +90,18 @@ def _config(file: GgufFile) -> DecoderConfig:
                 f"{file.path}: {file.architecture}.{key} is {observed}, and a head has {head_dim}: "
                 "our decoder turns whole heads of one size"
             )
+    kv_heads = _number(file, "attention.head_count_kv", heads)
+    if heads % kv_heads or head_dim % 2:
+        raise InputError(
+            f"{file.path}: {heads} heads of {head_dim} features and {kv_heads} heads of keys make no decoder: "
+            "the former must be a multiple of the latter, and a head even"
+        )
     return DecoderConfig(
         vocabulary=_vocabulary(file),
         hidden_dim=hidden,
         layers=_number(file, "block_count"),
         heads=heads,
-        kv_heads=int(file.own("attention.head_count_kv", heads)),
+        kv_heads=kv_heads,
         head_dim=head_dim,
         ffn_dim=_number(file, "feed_forward_length"),
         rope_theta=float(file.own("rope.freq_base", 10000.0)),
@@ -101,8 +121,8 @@ def _vocabulary(file: GgufFile) -> int:
     return _number(file, "vocab_size")
 
 
-def _number(file: GgufFile, key: str) -> int:
-    value = file.own(key)
+def _number(file: GgufFile, key: str, default: int | None = None) -> int:
+    value = file.own(key, default)
     if not isinstance(value, int) or value < 1:
         raise InputError(f"{file.path}: {file.architecture}.{key} is {value}; one whole number above 0 is needed")
     return value

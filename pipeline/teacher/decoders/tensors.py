@@ -61,4 +61,13 @@ def gather(plan: Plan) -> dict[str, Tensor]:
             f"{plan.path} does not hold the tensors that its configuration asks for:\n  "
             + "\n  ".join(listed(problems, _SHOWN))
         )
-    return {name: taken.change(plan.read(taken.name)).contiguous() for name, taken in plan.taken.items()}
+    return {name: _taken(plan, taken) for name, taken in plan.taken.items()}
+
+
+def _taken(plan: Plan, taken: Taken) -> Tensor:
+    tensor = plan.read(taken.name)
+    try:
+        return taken.change(tensor).contiguous()
+    except (RuntimeError, IndexError) as error:
+        shape = list(tensor.shape)
+        raise IntegrityError(f"{plan.path}: tensor {taken.name} {shape} does not fit its configuration") from error
