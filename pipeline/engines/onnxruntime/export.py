@@ -23,6 +23,7 @@ from pipeline.engines.exporter import (
 )
 from pipeline.engines.onnxruntime import int4, int8, layer_errors
 from pipeline.engines.onnxruntime.attention import SplitHeadsInside
+from pipeline.engines.onnxruntime.decoder import decoder_model
 from pipeline.engines.onnxruntime.layers import has_convolutions, layers
 from pipeline.engines.onnxruntime.pooling import PoolMeans
 from pipeline.engines.prepare import prepared
@@ -31,7 +32,9 @@ from pipeline.engines.spec import ModelSpec, TensorSpec
 from pipeline.engines.state import call_inputs, call_outputs, sample_call
 from pipeline.errors import StageError
 from pipeline.layout import Engine, Variant
+from pipeline.runtime.onnxruntime_state import MOST_POSITIONS
 from pipeline.runtime.session import Precision
+from pipeline.students.decoder import Decoder
 
 # The first with Attention as one operator.
 _DEFAULT_OPSET = 23
@@ -46,6 +49,9 @@ class OnnxRuntimeExporter:
     def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
         """Write one `.onnx` file with the weights inside and the named axes open."""
         opset = int(toolchain.get("opset", _DEFAULT_OPSET))
+        if isinstance(model, Decoder):
+            _save(decoder_model(model, spec, opset), out)
+            return
         try:
             with _quiet(), torch.no_grad():
                 converted = _convert(prepared(model, sample_call(spec, open_sizes(spec))), spec, opset)
@@ -139,7 +145,9 @@ def _save(model: ir.Model, out: Path) -> None:
     """Write without what differs between two exports or machines: stack traces, paths, build names."""
     proto = ir.to_proto(model)
     proto.producer_name, proto.producer_version, proto.doc_string = "", "", ""
+    kept = [entry for entry in proto.metadata_props if entry.key == MOST_POSITIONS]
     del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
     graph = proto.graph
     # Shapes of intermediate values: the runtime infers them, and the quantizer trips over outdated ones.
     del graph.value_info[:]
