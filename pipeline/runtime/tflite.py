@@ -17,6 +17,7 @@ from pipeline.runtime.errors import EngineError, RuntimeInputError
 from pipeline.runtime.session import PAST, Inputs, Precision, State, refuse_state, take_input
 
 if TYPE_CHECKING:
+    from pipeline.runtime.tflite_decoder import TfliteDecoderSession
     from pipeline.runtime.tflite_state import StatefulTfliteSession
 
 Shape = tuple[int, ...]
@@ -87,7 +88,7 @@ class TfliteSession:
         return signature
 
 
-def open_model(path: Path, threads: int, precision: Precision) -> "TfliteSession | StatefulTfliteSession":
+def open_model(path: Path, threads: int, precision: Precision) -> "TfliteSession | StatefulTfliteSession | TfliteDecoderSession":
     """Load `path` with `threads` threads; see `open_session`. The file alone decides the precision."""
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
@@ -95,9 +96,10 @@ def open_model(path: Path, threads: int, precision: Precision) -> "TfliteSession
         if not any(name.startswith(PAST) for name in names):
             return TfliteSession(interpreter)
         # CompiledModel, imported there, loads all of LiteRT's accelerators, and older packages lack it.
+        from pipeline.runtime.tflite_decoder import INPUTS, TfliteDecoderSession
         from pipeline.runtime.tflite_state import StatefulTfliteSession
 
-        return StatefulTfliteSession(path, threads)
+        return (TfliteDecoderSession if set(INPUTS) <= set(names) else StatefulTfliteSession)(path, threads)
     except (RuntimeError, ValueError) as error:
         raise EngineError(f"tflite (ai-edge-litert) cannot open {path}: {error}") from error
 

@@ -81,8 +81,7 @@ class StatefulTfliteSession:
     """A file whose signatures take `past.<name>` and return `present.<name>`, all of the same shapes."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        options = Options(cpu_options=CpuOptions(num_threads=threads))
-        self._model = CompiledModel.from_file(str(path), options=options)
+        self._model = open_compiled(path, threads)
         signatures = [_signature(self._model, key) for key in self._model.get_signature_list()]
         if any(signature.state != signatures[0].state for signature in signatures):
             raise ValueError("its signatures take states of different shapes: export one batch a file")
@@ -127,6 +126,11 @@ class StatefulTfliteSession:
             return self._model.create_input_buffer_by_name(key, PAST + name)
 
         return TfliteState(Buffers(make, shapes), Buffers(make, shapes))
+
+
+def open_compiled(path: Path, threads: int) -> CompiledModel:
+    """Load a file for calls on buffers that are given."""
+    return CompiledModel.from_file(str(path), options=Options(cpu_options=CpuOptions(num_threads=threads)))
 
 
 def _signature(model: CompiledModel, key: str) -> _Signature:
