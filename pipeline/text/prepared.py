@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from pipeline.layout import TOKENIZER
-from pipeline.runtime.generation import read_generation
+from pipeline.layout import GENERATION, TOKENIZER
+from pipeline.records.generation import Generation
 from pipeline.text import document_split
 from pipeline.text.tokens import load_tokenizer
 
@@ -46,6 +46,6 @@ def read_prepared(path: Path, model: Path, max_tokens: int) -> Iterator[Prepared
         model: the folder with the model's tokenizer and generation.json.
         max_tokens: see `prepare`.
     """
-    tokenizer, start = load_tokenizer(model / TOKENIZER), read_generation(model).start
+    tokenizer, start = load_tokenizer(model / TOKENIZER), Generation.read(model / GENERATION).start
     for one in document_split.load(path):
         yield prepare(one.text, tokenizer, start, max_tokens, one.group)

@@ -5,9 +5,10 @@ from pathlib import Path
 from pipeline import cost, students
 from pipeline.engines.decoders import decoder_spec
 from pipeline.engines.torch_session import TorchSession
-from pipeline.layout import CHECKPOINT, TOKENIZER, WEIGHTS
+from pipeline.files import write_json
+from pipeline.layout import CHAT, CHECKPOINT, GENERATION, TOKENIZER, WEIGHTS
+from pipeline.records.generation import Generation
 from pipeline.records.step import StepReport
-from pipeline.runtime.generation import Generation, write_generation
 from pipeline.tasks.base import Step, Work
 from pipeline.tasks.causal_lm.judging import write_reference
 from pipeline.tasks.causal_lm.params import ModelParams
@@ -15,6 +16,7 @@ from pipeline.tasks.causal_lm.serving import OneToken, example
 from pipeline.teacher import decoders, sources
 from pipeline.teacher.sources import Checkpoint
 from pipeline.teacher.tokenizer import load_tokenizer_of
+from pipeline.text import chat_template
 
 
 def run_teacher(work: Work[ModelParams]) -> Step:
@@ -36,4 +38,6 @@ def _write_language(found: Checkpoint, context: int, folder: Path) -> None:
     """Write the tokenizer, how a text begins and ends, and the format of a chat where the teacher has one."""
     language = load_tokenizer_of(found)
     language.tokenizer.save(str(folder / TOKENIZER))
-    write_generation(folder, Generation(start=language.start, end=language.stops, context=context))
+    Generation(start=language.start, end=language.stops, context=context).write(folder / GENERATION)
+    if language.chat_template is not None:
+        write_json(folder / CHAT, chat_template.pieces_of(language.chat_template, language.special_tokens))
