@@ -52,8 +52,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise IntegrityError(f"{path} is truncated or no safetensors file ({error}): get it again") from error
 
 
-def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], where: Path, assign: bool = False) -> None:
     """Load `tensors` into `model`, which must take exactly these.
+
+    Args:
+        model: what gets the tensors.
+        tensors: by the model's names.
+        where: the file that they come from.
+        assign: whether the tensors themselves become the weights, instead of being copied into them; a model on the
+            device `meta`, which has no memory of its own, needs that.
 
     Raises:
         IntegrityError: tensors are missing, unexpected, of another shape, or hold NaN or infinity; all are named.
@@ -62,7 +69,7 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) 
     if problems:
         shown = listed(problems, _SHOWN)
         raise IntegrityError(f"{where} does not fit its model:\n  " + "\n  ".join(shown))
-    model.load_state_dict(dict(tensors))
+    model.load_state_dict(dict(tensors), assign=assign)
 
 
 def compare(expected: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> list[str]:

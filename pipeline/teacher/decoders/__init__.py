@@ -21,8 +21,8 @@ def load(checkpoint: Checkpoint) -> Decoder:
         raise InputError(f"{checkpoint.weights} is a black box: a language model's weights must be readable")
     plan: Plan = (from_gguf if checkpoint.gguf else from_safetensors).plan(checkpoint.weights)
     tensors = gather(plan)
-    # Initial weights that are replaced at once must not move the caller's random numbers.
-    with torch.random.fork_rng(devices=[]):
+    # Without memory, and so without random weights, until the tensors are known to fit: sizes are what a file says.
+    with torch.device("meta"):
         model = Decoder(plan.config)
-    load_strictly(model, tensors, plan.path)
+    load_strictly(model, tensors, plan.path, assign=True)
     return model.eval()

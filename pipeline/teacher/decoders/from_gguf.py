@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.students.decoder import DecoderConfig
 from pipeline.teacher.decoders.gguf_file import GgufFile
-from pipeline.teacher.decoders.tensors import Plan, Taken, as_it_is
+from pipeline.teacher.decoders.tensors import Plan, Taken, as_it_is, require_layers
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 # What would make another model of the same tensors; each with the values at which it does nothing.
@@ -77,6 +77,7 @@ def plan_of(file: GgufFile) -> Plan:
             "does not do: take another checkpoint"
         )
     config = _config(file)
+    require_layers(config.layers, file.tensors, file.path)
     return Plan(file.path, config, dict(_taken(file, config)), tuple(file.tensors), file.read)
 
 

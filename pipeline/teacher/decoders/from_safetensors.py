@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.errors import InputError, IntegrityError
 from pipeline.students.decoder import DecoderConfig
 from pipeline.teacher.decoders.configuration import read_configuration
-from pipeline.teacher.decoders.tensors import Plan, Taken
+from pipeline.teacher.decoders.tensors import Plan, Taken, require_layers
 
 # The names of a layer's matrices and norms, ours first.
 _MATRICES = {
@@ -41,6 +41,7 @@ def plan(path: Path) -> Plan:
     """
     config, is_gpt2 = read_configuration(path.parent)
     names = _names(path)
+    require_layers(config.layers, names, path)
     taken = dict(_gpt2(config, names) if is_gpt2 else _llama(config, names))
     ignored = [name for name in names if name.endswith(_CONSTANTS)] + (["lm_head.weight"] if config.tied else [])
     return Plan(path, config, taken, names, partial(_read, path), ignored)

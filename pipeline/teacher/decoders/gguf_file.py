@@ -42,7 +42,7 @@ class GgufFile:
             raise IntegrityError(f"{path} is no GGUF file: it begins with {magic!r}, not {_MAGIC!r}; get it again")
         with self._undamaged():
             self._reader = GGUFReader(path)
-            self.architecture = str(self.get("general.architecture", ""))
+        self.architecture = str(self.get("general.architecture", ""))
         if self._reader.byte_order == "S":
             raise InputError(f"{path} is written in the byte order of another kind of machine: convert it")
         if (parts := self.get("split.count", 1)) not in (0, 1):
@@ -51,7 +51,8 @@ class GgufFile:
     def get(self, key: str, default: Any = None) -> Any:
         """A value of the metadata: a number, a text, or a list of them."""
         field = self._reader.get_field(key)
-        return default if field is None else field.contents()
+        with self._undamaged():
+            return default if field is None else field.contents()
 
     def own(self, key: str, default: Any = None) -> Any:
         """A value that the architecture has of its own, such as `llama.block_count`."""

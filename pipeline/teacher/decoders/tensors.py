@@ -46,6 +46,16 @@ class Plan:
     ignored: Collection[str] = field(default=())
 
 
+def require_layers(layers: int, names: Collection[str], path: Path) -> None:
+    """Refuse more layers than there are tensors, before each of them is looked for.
+
+    Raises:
+        IntegrityError: there are.
+    """
+    if layers > len(names):
+        raise IntegrityError(f"{path} should hold {layers} layers, and has {len(names)} tensors in all: get it again")
+
+
 def gather(plan: Plan) -> dict[str, Tensor]:
     """The tensors of our decoder, float32, by our names.
 
