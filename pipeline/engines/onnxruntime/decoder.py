@@ -6,6 +6,7 @@ run this way says so in its metadata; see `pipeline.runtime.onnxruntime_state`.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 from torch import Tensor
 
-from pipeline.engines.decoders import LOGITS, POSITION, ROWS, TOKENS
+from pipeline.engines.decoders import POSITION, ROWS, TOKENS
 from pipeline.engines.spec import ModelSpec, TensorSpec
 from pipeline.engines.state import call_inputs, call_outputs
 from pipeline.runtime.onnxruntime_state import MOST_POSITIONS
@@ -84,14 +85,12 @@ class _Writer:
         self._lengths = self._write_lengths()
         table = self._constant("embedding.weight", model.embedding.weight)
         x = self.tape.op("Gather", [table, inputs[TOKENS]], name="embedding")
-        h = self._norm(x, "layers.0.attention_norm", model.layers[0].attention_norm)
-        for index, layer in enumerate(model.layers):
-            following = (
-                (f"layers.{index + 1}.attention_norm", model.layers[index + 1].attention_norm)
-                if index + 1 < len(model.layers)
-                else ("norm", model.norm)
-            )
-            x, h = self._layer(x, h, index, layer, following)
+        layers = cast(Sequence[Layer], model.layers)
+        norms = [(f"layers.{index}.attention_norm", layer.attention_norm) for index, layer in enumerate(layers)]
+        norms.append(("norm", model.norm))
+        h = self._norm(x, *norms[0])
+        for index, layer in enumerate(layers):
+            x, h = self._layer(x, h, index, layer, norms[index + 1])
         chosen = self.tape.op("Squeeze", [h, self._integers("axis_0", [0])])
         head = table if model.head is None else self._constant("head.weight", model.head.weight)
         self.logits = self.tape.op("Gemm", [chosen, head], {"transB": 1}, name="head")
@@ -148,6 +147,8 @@ class _Writer:
         splits = self._integers("qkv_sizes", sizes)
         *turned, value = self.tape.op_multi_out("Split", [qkv, splits], {"axis": 2}, num_outputs=3)
         apart, together = self._integers("heads_apart", [0, 0, -1, size]), self._integers("heads_together", [0, 0, -1])
+        assert layer.query_norm is not None
+        assert layer.key_norm is not None
         found = []
         for part, one, norm in zip(turned, ("query", "key"), (layer.query_norm, layer.key_norm), strict=True):
             heads = self._norm(self.tape.op("Reshape", [part, apart]), f"{name}.{one}_norm", norm)
@@ -158,8 +159,7 @@ class _Writer:
         """`x` times a weight `[out, in]` of the module."""
         return self.tape.op("MatMul", [x, self._constant(f"{name}.weight", weight.T)], name=name)
 
-    def _norm(self, x: ir.Value, name: str, norm: RmsNorm | None) -> ir.Value:
-        assert norm is not None
+    def _norm(self, x: ir.Value, name: str, norm: RmsNorm) -> ir.Value:
         scale = self._constant(f"{name}.weight", norm.weight)
         return self.tape.op("RMSNormalization", [x, scale], {"axis": -1, "epsilon": norm.epsilon}, name=name)
 

@@ -23,7 +23,8 @@ from pipeline.engines.exporter import (
 )
 from pipeline.engines.onnxruntime import int4, int8, layer_errors
 from pipeline.engines.onnxruntime.attention import SplitHeadsInside
-from pipeline.engines.onnxruntime.decoder import decoder_model
+from pipeline.engines.onnxruntime.decoder import decoder_model, is_decoder
+from pipeline.engines.onnxruntime.decoder_nbits import reduce_decoder
 from pipeline.engines.onnxruntime.layers import has_convolutions, layers
 from pipeline.engines.onnxruntime.pooling import PoolMeans
 from pipeline.engines.prepare import prepared
@@ -78,6 +79,10 @@ class OnnxRuntimeExporter:
         if set(keep_float) - found.keys():
             raise missing_layers(self.name, fp32, keep_float, found)
         float_nodes = [node.name or "" for name in keep_float for node in found[name]]
+        if is_decoder(model.graph):
+            reduce_decoder(model, fp32, precision, float_nodes)
+            _save(model, out)
+            return
         try:
             with _quiet(), tempfile.TemporaryDirectory() as folder:
                 if precision is Variant.INT4:
