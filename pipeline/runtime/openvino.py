@@ -14,15 +14,8 @@ import openvino
 from numpy.typing import NDArray
 
 from pipeline.runtime.errors import EngineError
-from pipeline.runtime.session import (
-    Inputs,
-    Positions,
-    Precision,
-    State,
-    own_state,
-    refuse_state,
-    take_input,
-)
+from pipeline.runtime.openvino_state import MASK, GrowingState, OpenVinoState
+from pipeline.runtime.session import Inputs, Precision, State, own_state, refuse_state, take_input
 
 # After this many runs a shape gets a compiled model of its own, which need not work out the shapes of every layer in
 # each run: a small encoder takes 0.27 instead of 0.40 ms. Compiling it takes as long as loading, once.
@@ -75,43 +68,27 @@ class OpenVinoSession:
         return self._specialized[shapes]
 
 
-class OpenVinoState(Positions):
-    """An infer request, which owns the model's variables."""
-
-    def __init__(self, compiled: openvino.CompiledModel, length: int = 0, batch: int = 0) -> None:
-        super().__init__(length, batch)
-        self._compiled = compiled
-        self.request = compiled.create_infer_request()
-
-    def copy(self) -> "OpenVinoState":
-        """See `State.copy`."""
-        copied = OpenVinoState(self._compiled, self.length, self.batch)
-        if self.batch:  # before the first call, variables have no shape yet
-            variables = {variable.name: variable.state.data for variable in self.request.query_state()}
-            for variable in copied.request.query_state():
-                variable.state = openvino.Tensor(variables[variable.name].copy())
-        return copied
-
-
 class StatefulOpenVinoSession:
     """A model with variables; each state is a request of its own, so the weights are shared and nothing else."""
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         self._compiled = compiled
-        self._ports = _Ports(compiled.inputs)
+        given = [port for port in compiled.inputs if MASK not in port.get_names()]
+        self._kind = OpenVinoState if len(given) == len(compiled.inputs) else GrowingState
+        self._ports = _Ports(given)
 
     def run(self, inputs: Inputs, state: State | None = None) -> NDArray[np.float32]:
-        """See `Session.run`; inputs are shared with the engine, the output is a copy."""
+        """See `Session.run`; the output is a copy."""
         own = own_state(state, OpenVinoState, "OpenVINO")
         arrays = self._ports.take(inputs)
         own.begin(arrays)
-        output = _infer(own.request, arrays)
+        output = own.infer(arrays)
         own.advance(arrays)
         return output
 
     def new_state(self) -> OpenVinoState:
         """See `Session.new_state`."""
-        return OpenVinoState(self._compiled)
+        return self._kind(self._compiled)
 
 
 class _Ports:

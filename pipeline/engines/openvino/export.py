@@ -22,6 +22,7 @@ from pipeline.engines.exporter import (
     require_products,
 )
 from pipeline.engines.openvino import int4, int8, layer_errors
+from pipeline.engines.openvino.decoder import decoder_graph
 from pipeline.engines.openvino.layers import has_convolutions, layers
 from pipeline.engines.openvino.variables import keep_state_inside
 from pipeline.engines.prepare import prepared
@@ -31,6 +32,7 @@ from pipeline.engines.state import call_inputs, call_outputs, sample_call
 from pipeline.errors import StageError
 from pipeline.layout import Engine, Variant
 from pipeline.runtime.session import Precision
+from pipeline.students.decoder import Decoder
 
 _TYPES = {"int32": openvino.Type.i32, "float32": openvino.Type.f32}
 _META_INFO = re.compile(rb"\t<rt_info>.*?\n\t</rt_info>\n", re.DOTALL)
@@ -44,6 +46,9 @@ class OpenVinoExporter:
 
     def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
         """Write `.xml` and `.bin` with the named axes open; weights stay fp32."""
+        if isinstance(model, Decoder):
+            _save(decoder_graph(model, spec), out)
+            return
         sizes = open_sizes(spec)
         try:
             with _quiet(), torch.no_grad():
