@@ -4,7 +4,7 @@ data/<model>/                     train.jsonl validation.jsonl heldout.jsonl ret
 artifacts/<model>/teacher/        checkpoint/, tokenizer, its outputs on the training data, report.json
 artifacts/<model>/student/        config.json model.safetensors tokenizer.json report.json
 artifacts/<model>/pruned/         the same
-artifacts/<model>/quantized/      the same, and calibration.safetensors
+artifacts/<model>/quantized/      the same, and calibration.safetensors; of a language model generation.json, chat.json
 artifacts/<model>/export/<engine>/<variant>.{onnx,xml+bin,tflite}  and export.json
 artifacts/<model>/release/        the bundle
 artifacts/fleet/<model>/          verify.json: every variant against its source; inputs.safetensors of the benchmark
@@ -51,6 +51,9 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 PREPROCESSING = "preprocessing.json"
+# Of a language model: token ids and the context; and how it writes conversations, where it does.
+GENERATION = "generation.json"
+CHAT = "chat.json"
 CHECKPOINT = "checkpoint"
 CALIBRATION = "calibration.safetensors"
 # The model card of a release.

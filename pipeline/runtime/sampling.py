@@ -13,6 +13,8 @@ Ids = NDArray[np.int32]
 
 # So many tokens nearly always hold `top_p` of the probability, and to sort them is cheap.
 _LIKELY = 256
+# Logits that are summed up or compared at once.
+_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,7 @@ def choose(logits: Logits, sampling: Sampling, rng: np.random.Generator, seen: I
     if sampling.temperature == 0 or sampling.top_k == 1:
         return best
     ids, shares = _nucleus(logits, float(logits[best]), sampling)
-    bounds = np.cumsum(shares)
-    # Rounding may leave the last bound a little below the drawn number.
-    place = min(int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right")), len(shares) - 1)
+    place = _draw(shares, rng.random())
     return place if ids is None else int(ids[place])
 
 
@@ -94,31 +94,45 @@ def log_probabilities(logits: Logits) -> NDArray[np.float64]:
     return wide
 
 
-def _nucleus(logits: Logits, highest: float, sampling: Sampling) -> tuple[NDArray[np.intp] | None, NDArray[np.float64]]:
+def _nucleus(logits: Logits, highest: float, sampling: Sampling) -> tuple[NDArray[np.intp] | None, Logits]:
     """The tokens to choose from, most probable first (`None`: all, by id), and shares that need not sum to 1."""
     ids = _most_probable(logits, sampling.top_k) if 0 < sampling.top_k < len(logits) else None
-    # Extremely small temperatures overflow to -inf, whose share is 0.
+    # The tiniest temperatures overflow to -infinity, whose share is 0.
     with np.errstate(over="ignore"):
-        powers = (logits if ids is None else logits[ids]) - np.float32(highest)
-        shares = np.exp(powers / np.float32(max(sampling.temperature, 1e-6))).astype(np.float64)
+        powers = ((logits if ids is None else logits[ids]) - np.float32(highest)) / np.float32(sampling.temperature)
+    shares = np.exp(powers, out=powers)
     if sampling.top_p == 1:
         return ids, shares
+    wanted = sampling.top_p * float(shares.sum())
     if ids is None:
-        wanted = sampling.top_p * shares.sum()
         ids = _most_probable(logits, min(_LIKELY, len(logits)))
         if shares[ids].sum() < wanted:
             ids = _most_probable(logits, len(logits))
         shares = shares[ids]
-    else:
-        wanted = sampling.top_p * shares.sum()
-    kept = int(np.searchsorted(np.cumsum(shares), wanted)) + 1
+    kept = int(np.searchsorted(np.cumsum(shares, dtype=np.float64), wanted)) + 1
     return ids[:kept], shares[:kept]
+
+
+def _draw(shares: Logits, number: float) -> int:
+    """The index whose part of the sum of all shares holds `number`, which is in [0, 1)."""
+    # Block by block: to sum up all 49,152 one after the other takes longer than all the rest.
+    starts = np.arange(0, len(shares), _BLOCK)
+    bounds = np.cumsum(np.add.reduceat(shares, starts), dtype=np.float64)
+    wanted = number * bounds[-1]
+    block = min(int(np.searchsorted(bounds, wanted, side="right")), len(bounds) - 1)
+    within = np.cumsum(shares[starts[block] : starts[block] + _BLOCK], dtype=np.float64)
+    rest = wanted - (bounds[block - 1] if block else 0.0)
+    # Rounding may leave the last bound a little below the number, but never gives a token without a share.
+    place = min(int(np.searchsorted(within, rest, side="right")), int(np.searchsorted(within, within[-1])))
+    return int(starts[block]) + place
 
 
 def _most_probable(logits: Logits, count: int) -> NDArray[np.intp]:
     """Ids of the `count` highest logits, highest first, of equals the lowest id first."""
     if count == len(logits):
         return np.argsort(-logits, kind="stable")
-    lowest = np.partition(logits, len(logits) - count)[len(logits) - count]
-    ids = np.flatnonzero(logits >= lowest)
+    highest = np.maximum.reduceat(logits, np.arange(0, len(logits), _BLOCK))
+    # At least `count` logits reach the count-th highest of the blocks, and few more do: no need to sort all.
+    among = highest if count <= len(highest) else logits
+    ids = np.flatnonzero(logits >= np.partition(among, len(among) - count)[len(among) - count])
     return ids[np.argsort(-logits[ids], kind="stable")][:count]
