@@ -21,9 +21,7 @@ def add_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--stop", metavar="TEXT", action="append", help="End an answer before this text; may be given several times.")
     add("--drafts", choices=("none", "prompt"), help="Guess tokens from what a text repeats; default: none.")
-    add(
-        "--score", action="store_true", default=None, help="Write how well the model predicts each text: bits per byte."
-    )
+    add("--score", action="store_true", default=None, help="Write how well each text is predicted, in bits per byte.")
 
 
 def refuse_options(release: Release, given: Namespace) -> None:

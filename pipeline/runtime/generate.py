@@ -103,7 +103,8 @@ class Generator:
         """
         self.vocabulary, self.context, self.chat_format = vocabulary, context, chat_format
         self._engine, self._session = engine, session
-        self._start, self._end = start, frozenset(end)
+        turn = () if chat_format is None else (vocabulary.special[chat_format.end_of_turn],)
+        self._start, self._end = start, frozenset((*end, *turn))
         self._memory = self.new_memory()
         self._completer = Completer(self._memory, vocabulary, start)
 
@@ -115,15 +116,16 @@ class Generator:
             TamperedError: the manifest, the tokenizer or chat.json is damaged.
             EngineError: the package tokenizers is not installed, or the model carries no state.
         """
+        vocabulary = Vocabulary.open(manifest.path(manifest.input_file))
         chat = manifest.facts.get("chat")
         return cls(
             engine,
             session,
-            Vocabulary.open(manifest.path(manifest.input_file)),
+            vocabulary,
             context=manifest.number("context"),
             start=manifest.number("start_token"),
             end=manifest.numbers("end_tokens"),
-            chat_format=read_chat_format(manifest.path(chat)) if chat else None,
+            chat_format=read_chat_format(manifest.path(chat), vocabulary.special) if chat else None,
         )
 
     def new_memory(self) -> Memory:
