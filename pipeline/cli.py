@@ -19,10 +19,11 @@ COMMANDS = {
     "gate": "Judge the measurements against the budgets again and show the verdict.",
     "report": "Write artifacts/report/index.html, one page to decide from.",
     "run": "Run a release on texts or images; with --corpus, search a file.",
+    "chat": "Talk to a release in the terminal.",
     "bench": "Measure exported variants on this machine.",
 }
 # These commands run with the standard library and pipeline.runtime alone.
-ON_A_DEVICE = ("run",)
+ON_A_DEVICE = ("run", "chat")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,11 +3,12 @@
 import json
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from pipeline.commands import texts
+from pipeline.commands.device import at_least_one, decode_line, new_parser, parse
 from pipeline.runtime.errors import RuntimeInputError
 from pipeline.runtime.product import DIGITS
 from pipeline.runtime.release import Hit, Release
@@ -16,45 +17,29 @@ Line = tuple[int, str]
 
 _DESCRIPTION = (
     "Run a release on texts or images; with --corpus, search a file. Writes one JSON line an input: the embedding of a "
-    "text, or with --corpus the best lines of FILE; the most probable classes of an image. In a terminal the search "
-    "result is a table. The release's files are checked against its manifest first; exit code 4 if one differs."
+    "text, or with --corpus the best lines of FILE; the most probable classes of an image; what follows a text, or "
+    "with --score how well it is predicted. In a terminal the search result is a table, and a single text is continued "
+    "as plain text. The release's files are checked against its manifest first; exit code 4 if one differs."
 )
-_EXIT_CODES = "Exit codes: 0 done, 2 wrong input, 4 a file fails its integrity check, 5 an engine failed."
 _FIRST_PROGRESS_S = 2.0
 _PROGRESS_S = 0.2
 _PLAIN_PROGRESS_S = 5.0
 
 
-class _Parser(ArgumentParser):
-    """Wrong arguments are errors as everywhere else, and the caller decides how to end."""
-
-    def error(self, message: str) -> NoReturn:
-        raise RuntimeInputError(f"{message}\n{self.format_usage().strip()}")
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is no number of at least 1")
-    return int(text)
-
-
 def parser() -> ArgumentParser:
     """The parser of the command's arguments: the standard library's, so that a device needs no other package."""
-    made = _Parser(prog="bardlet run", description=_DESCRIPTION, epilog=_EXIT_CODES, add_help=False)
-    made.add_argument("release", metavar="RELEASE", type=Path, help="Folder of a release.")
+    made = new_parser("run", _DESCRIPTION)
     made.add_argument(
         "inputs",
         metavar="INPUT",
         nargs="*",
         help="Texts, or PNG and JPEG files; without any, lines of standard input.",
     )
-    made.add_argument("--engine", help="onnxruntime, openvino or tflite; default: the first that is installed.")
-    made.add_argument("--threads", type=_at_least_one, help="Threads; default: all cores.")
     made.add_argument("--corpus", metavar="FILE", type=Path, help="UTF-8 file whose lines are ranked for each text.")
     made.add_argument(
-        "--top", type=_at_least_one, default=5, help="Classes of an image, or with --corpus lines for a text; 5."
+        "--top", type=at_least_one, default=5, help="Classes of an image, or with --corpus lines for a text; 5."
     )
-    made.add_argument("-h", "--help", action="help", help="Show this message and exit.")
+    texts.add_options(made)
     return made
 
 
@@ -64,42 +49,35 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         RuntimeInputError: an argument is missing or wrong.
     """
-    try:
-        given = parser().parse_intermixed_args(arguments)
-    except SystemExit:  # after --help: argparse ends the process, and the caller decides how this one ends
-        return
-    run(given.release, given.inputs, given.engine, given.threads, given.corpus, given.top)
+    if given := parse(parser(), arguments):
+        run(given)
 
 
-def run(
-    release: Path,
-    inputs: Sequence[str],
-    engine: str | None = None,
-    threads: int | None = None,
-    corpus: Path | None = None,
-    top: int = 5,
-) -> None:
-    """Write one JSON line an input; see `parser` for the arguments.
+def run(given: Namespace) -> None:
+    """Write one JSON line an input, or a text as it comes; see `parser` for the arguments.
 
     Raises:
         RuntimeInputError: an input, the corpus or an option cannot be used.
         TamperedError: a file of the release is not what its manifest says.
         EngineError: the engine is not installed, or refuses the model.
     """
-    queries = list(inputs) or [text for _, text in read_lines("standard input", _stdin())]
-    lines = read_lines(str(corpus), _read(corpus)) if corpus else None
-    model = Release.open(release, engine, threads)
+    queries = list(given.inputs) or [text for _, text in read_lines("standard input", _stdin())]
+    lines = read_lines(str(given.corpus), _read(given.corpus)) if given.corpus else None
+    model = Release.open(given.release, given.engine, given.threads)
+    verb = model.manifest.verb
+    if lines is not None and verb != "encode":
+        raise RuntimeInputError(f"{given.release} is there to {verb}, and only texts are ranked: leave --corpus out")
+    if verb == "generate":
+        texts.write_texts(model, queries, given)
+        return
+    texts.refuse_options(model, given)
     if lines is None:
-        for line in model.product.lines(queries, top):
+        for line in model.product.lines(queries, given.top):
             print(line)
         return
-    if model.manifest.verb != "encode":
-        raise RuntimeInputError(
-            f"{release} is there to {model.manifest.verb}, and only texts are ranked: leave --corpus out"
-        )
     rows = model.encode([text for _, text in lines], on_progress=_progress(len(lines)))
     show = _print_table if sys.stdout.isatty() else _print_results
-    for text, hits in zip(queries, model.rank(queries, rows, top), strict=True):
+    for text, hits in zip(queries, model.rank(queries, rows, given.top), strict=True):
         show(text, hits, lines)
 
 
@@ -109,17 +87,8 @@ def read_lines(name: str, content: bytes) -> list[Line]:
     Raises:
         RuntimeInputError: a line is not UTF-8 (the first is named, with its column), or there is no text.
     """
-    lines = []
-    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        try:
-            text = raw.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise RuntimeInputError(
-                f"{name}:{number}: byte 0x{raw[error.start]:02x} at column {error.start + 1} is not UTF-8: "
-                f"convert the file first, for example iconv -f latin1 -t utf-8"
-            ) from None
-        if text:
-            lines.append((number, text))
+    decoded = ((number, decode_line(name, number, raw)) for number, raw in enumerate(content.split(b"\n"), start=1))
+    lines = [(number, text) for number, text in decoded if text]
     if not lines:
         raise RuntimeInputError(f"{name} has no text: at least one line that is not blank is needed")
     return lines

@@ -9,8 +9,9 @@ import numpy as np
 
 from pipeline.errors import IntegrityError, StageError
 from pipeline.files import new_folder, sha256, write_json
-from pipeline.layout import CARD, PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout, Variant
+from pipeline.layout import CARD, CHAT, GENERATION, PREPROCESSING, TOKENIZER, Engine, Layout, ModelLayout, Variant
 from pipeline.params.blocks import ModelParams
+from pipeline.records.generation import Generation
 from pipeline.records.results import Results
 from pipeline.records.verdict import Verdict
 from pipeline.records.verification import Verification
@@ -41,6 +42,8 @@ def write_bundle(layout: Layout, model: str, params: ModelParams) -> Path:
     with new_folder(paths.release) as folder:
         engines = _copy_exports(layout.root, verification, verdict.chosen, folder)
         facts = _copy_input_file(paths, params.verb, folder)
+        if params.verb == "generate":
+            facts |= _generation(paths, folder)
         if params.verb == "encode":
             facts["dim"] = _dimension(folder, engines)
         content = manifest(model, params, facts, engines, made_from)
@@ -97,6 +100,16 @@ def _copy_input_file(paths: ModelLayout, verb: str, folder: Path) -> dict[str, A
         raise IntegrityError(f"{paths.quantized} has no {name}: run `dvc repro` (or `dvc pull`) first")
     shutil.copyfile(paths.quantized / name, folder / name)
     return {key: name}
+
+
+def _generation(paths: ModelLayout, folder: Path) -> dict[str, Any]:
+    """What a generator needs to know, and chat.json where the model chats."""
+    known = Generation.read(paths.quantized / GENERATION)
+    facts = {"context": known.context, "start_token": known.start, "end_tokens": list(known.end)}
+    if not (paths.quantized / CHAT).is_file():
+        return facts
+    shutil.copyfile(paths.quantized / CHAT, folder / CHAT)
+    return {**facts, "chat": CHAT}
 
 
 def _dimension(folder: Path, engines: Mapping[Engine, EngineFiles]) -> int:

@@ -27,8 +27,9 @@ TEXTS = (
     "Größe der Datei in Bytes; 文字列を返す; вернуть строку",
     "Return the number of seconds since the epoch as a floating point number. " * 20,
 )
+# Prose, a statement and code, short: a text is recorded token by token.
+PROMPTS = ("The capital of France is", "Return the number of", 'def read_csv(path):\n    """Read')
 _IMAGES, _IMAGE_BYTES = 8, 400_000
-_DIGITS = 6
 
 
 def record(manifest: Manifest, data: Path) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def record(manifest: Manifest, data: Path) -> dict[str, Any]:
 
     Args:
         manifest: of the release so far.
-        data: data/<model>/, whose held-out images become golden; texts are `TEXTS`.
+        data: data/<model>/, whose held-out images become golden; texts are `TEXTS`, prompts `PROMPTS`.
 
     Raises:
         IntegrityError: there are no held-out images where the release takes images.
@@ -45,7 +46,7 @@ def record(manifest: Manifest, data: Path) -> dict[str, Any]:
     products = {name: Release.load(manifest, name).product for name in manifest.engines}
     examples = _EXAMPLES[manifest.verb](data)
     engines = {
-        name: {"variant": manifest.engines[name].variant, "outputs": _rows(product.golden_outputs(examples))}
+        name: {"variant": manifest.engines[name].variant, **product.golden_outputs(examples)}
         for name, product in products.items()
     }
     return {**next(iter(products.values())).golden_inputs(examples), "engines": engines}
@@ -101,17 +102,12 @@ def verify(manifest: Manifest) -> None:
         raise StageError("\n".join(["refusing to release a bundle that does not repeat its own outputs:", *problems]))
 
 
-def _texts(data: Path) -> Sequence[str]:
-    return TEXTS
-
-
 # By verb, where golden examples come from.
-_EXAMPLES: Mapping[str, Callable[[Path], Sequence[Any]]] = {"encode": _texts, "classify": heldout_images}
-
-
-def _rows(output: NDArray[np.float32]) -> list[list[float]]:
-    rows: list[list[float]] = output.astype(np.float64).round(_DIGITS).tolist()
-    return rows
+_EXAMPLES: Mapping[str, Callable[[Path], Sequence[Any]]] = {
+    "encode": lambda data: TEXTS,
+    "classify": heldout_images,
+    "generate": lambda data: PROMPTS,
+}
 
 
 def _mean_cosine(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:

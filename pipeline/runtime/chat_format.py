@@ -1,7 +1,7 @@
 """How a model writes a conversation: chat.json holds the pieces of its chat template, so no device needs Jinja."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,23 @@ class ChatFormat:
         return self.user[0], message, self.user[1] + self.assistant[0]
 
 
-def read_chat_format(path: Path) -> ChatFormat:
+def read_chat_format(path: Path, special: Collection[str]) -> ChatFormat:
     """Read chat.json.
 
+    Args:
+        path: where it lies.
+        special: the special tokens of the model's tokenizer.
+
     Raises:
-        TamperedError: it cannot be understood.
+        TamperedError: it cannot be understood, or ends a turn with no special token.
     """
     try:
-        return ChatFormat.from_json(json.loads(path.read_text(encoding="utf-8")))
+        form = ChatFormat.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise TamperedError(f"{path} is damaged ({type(error).__name__}: {error}): fetch the release again") from error
+    if form.end_of_turn not in special:
+        raise TamperedError(f"{path} ends a turn with {form.end_of_turn!r}, which is no special token of the tokenizer")
+    return form
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from pipeline.runtime.golden_images import fingerprint, pack, unpack
 from pipeline.runtime.images import Preprocessing, as_list, prepare_all, read_preprocessing
 from pipeline.runtime.manifest import Manifest
 from pipeline.runtime.pictures import Pixels
-from pipeline.runtime.product import DIGITS, run_rows
+from pipeline.runtime.product import DIGITS, rounded, run_rows
 from pipeline.runtime.session import Session
 
 # Of one class's probability. Other CPUs round int8 and bf16 differently; a wrong file differs by far more.
@@ -68,9 +68,9 @@ class Classifier:
         patterns = [{"shape": list(shape), "sha256": fingerprint(self.preprocessing, shape)} for shape in shapes]
         return {"max_difference": MAX_DIFFERENCE, "patterns": patterns, "images": [pack(image) for image in examples]}
 
-    def golden_outputs(self, examples: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Logits, float32 [n, classes]."""
-        return self.logits(examples)
+    def golden_outputs(self, examples: Sequence[Pixels]) -> dict[str, Any]:
+        """Logits, [n, classes]."""
+        return {"outputs": rounded(self.logits(examples))}
 
     def compare(self, golden: Mapping[str, Any]) -> list[str]:
         """One line for each pattern that is made ready differently; if none is, for each image with another answer."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.runtime.errors import RuntimeInputError
 from pipeline.runtime.manifest import Manifest
-from pipeline.runtime.product import DIGITS, run_rows
+from pipeline.runtime.product import DIGITS, rounded, run_rows
 from pipeline.runtime.session import Session
 from pipeline.runtime.texts import Hit, batches, best, checked, open_tokenizer
 
@@ -80,9 +80,9 @@ class Embedder:
         token_ids = [self.token_ids(text) for text in examples]
         return {"max_distance": MAX_DISTANCE, "texts": list(examples), "token_ids": token_ids}
 
-    def golden_outputs(self, examples: Sequence[str]) -> NDArray[np.float32]:
-        """Embeddings, float32 [n, dim]."""
-        return self.encode(examples)
+    def golden_outputs(self, examples: Sequence[str]) -> dict[str, Any]:
+        """Embeddings, [n, dim]."""
+        return {"outputs": rounded(self.encode(examples))}
 
     def compare(self, golden: Mapping[str, Any]) -> list[str]:
         """One line for each text with other tokens; if none has, for each whose embedding is too far away."""

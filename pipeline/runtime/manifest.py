@@ -14,7 +14,9 @@ MANIFEST = "manifest.json"
 FORMAT = "bardlet-release"
 FORMAT_VERSION = 2
 # verb -> the key that names the file which says how its inputs are made ready
-INPUT_FILES = {"encode": "tokenizer", "classify": "preprocessing"}
+INPUT_FILES = {"encode": "tokenizer", "classify": "preprocessing", "generate": "tokenizer"}
+# Keys of further files that a release may have.
+OPTIONAL_FILES = ("chat",)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -49,6 +51,7 @@ class Manifest:
         verb: what the release does: a key of `INPUT_FILES`.
         task: the task that it was built for. It informs people; no code depends on it.
         input_file: says how inputs are made ready.
+        optional_files: further files of that kind which this release has.
         facts: all of manifest.json; a product has its own keys there, such as `max_tokens`.
     """
 
@@ -57,6 +60,7 @@ class Manifest:
     verb: str
     task: str
     input_file: str
+    optional_files: tuple[str, ...]
     golden: str
     engines: Mapping[str, EngineEntry]
     files: Mapping[str, FileEntry]
@@ -76,6 +80,18 @@ class Manifest:
         if not isinstance(value, int):
             path = self.folder / MANIFEST
             raise TamperedError(f"{path} is damaged ({key} is {value!r}, no whole number): fetch the release again")
+        return value
+
+    def numbers(self, key: str) -> list[int]:
+        """Whole numbers among the facts.
+
+        Raises:
+            TamperedError: there are none of this name.
+        """
+        value = self.facts.get(key)
+        if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
+            path = self.folder / MANIFEST
+            raise TamperedError(f"{path} is damaged ({key} is {value!r}, no whole numbers): fetch the release again")
         return value
 
 
@@ -107,7 +123,8 @@ def parse_manifest(folder: Path, content: Mapping[str, Any]) -> Manifest:
     if content["format_version"] != FORMAT_VERSION:
         raise ReleaseError(_other_version(folder, int(content["format_version"])))
     if (verb := content["verb"]) not in INPUT_FILES:
-        known = " and ".join(INPUT_FILES)
+        *some, last = INPUT_FILES
+        known = f"{', '.join(some)} and {last}"
         raise RuntimeInputError(f"{folder} is there to {verb}, and this runtime knows {known}: update Bardlet here")
     files = {_inside(name): FileEntry(str(e["sha256"]), int(e["size_bytes"])) for name, e in content["files"].items()}
     engines = {
@@ -115,7 +132,8 @@ def parse_manifest(folder: Path, content: Mapping[str, Any]) -> Manifest:
         for name, entry in content["engines"].items()
     }
     input_file = content[INPUT_FILES[verb]]
-    used = [input_file, *(name for engine in engines.values() for name in (engine.model, *engine.files))]
+    optional = tuple(content[key] for key in OPTIONAL_FILES if key in content)
+    used = [input_file, *optional, *(name for engine in engines.values() for name in (engine.model, *engine.files))]
     if unlisted := [name for name in used if name not in files]:
         raise ValueError(f"no checksum for {', '.join(unlisted)}")
     return Manifest(
@@ -124,6 +142,7 @@ def parse_manifest(folder: Path, content: Mapping[str, Any]) -> Manifest:
         verb=verb,
         task=content["task"],
         input_file=input_file,
+        optional_files=optional,
         golden=content["golden"],
         engines=engines,
         files=files,

@@ -11,6 +11,7 @@ from pipeline.runtime.session import Inputs, Session
 
 # Digits that float32 holds; more of them in JSON are noise.
 DIGITS = 7
+_GOLDEN_DIGITS = 6
 
 
 class Product(Protocol):
@@ -23,8 +24,12 @@ class Product(Protocol):
         """What golden.json holds of the examples, how they are made ready, and how far outputs may be off."""
         ...
 
-    def golden_outputs(self, examples: Sequence[Any]) -> NDArray[np.float32]:
-        """What this engine gives for the examples, float32 [n, d]."""
+    def golden_outputs(self, examples: Sequence[Any]) -> dict[str, Any]:
+        """What golden.json holds of this engine.
+
+        Returns:
+            `outputs`, rows of numbers `[n, d]` that engines must agree on, and what else `compare` needs.
+        """
         ...
 
     def compare(self, golden: Mapping[str, Any]) -> list[str]:
@@ -46,6 +51,12 @@ class Product(Protocol):
             RuntimeInputError: an input cannot be used.
         """
         ...
+
+
+def rounded(rows: NDArray[np.floating[Any]]) -> list[list[float]]:
+    """Rows of outputs as golden.json holds them."""
+    short: list[list[float]] = rows.astype(np.float64).round(_GOLDEN_DIGITS).tolist()
+    return short
 
 
 def run_rows(

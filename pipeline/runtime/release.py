@@ -5,6 +5,10 @@ release.encode(["parse a date", "read a CSV file"])   # float32 [2, 384], rows o
 
 release = Release.open("artifacts/digits-mobilenet/release")
 release.classify(["seven.png"], top=2)                # [[Guess("7", 0.98), Guess("1", 0.01)]]
+
+release = Release.open("artifacts/bard/release")
+for text in release.generate("Return the number of", max_tokens=20):
+    print(text, end="", flush=True)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +18,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.runtime.answer import MAX_TOKENS, Answer
+from pipeline.runtime.chat import Conversation
 from pipeline.runtime.classes import Guess
 from pipeline.runtime.classify import Classifier
+from pipeline.runtime.complete import Candidate, Until
+from pipeline.runtime.drafts import Drafts
 from pipeline.runtime.embed import Embedder
 from pipeline.runtime.errors import EngineError, RuntimeInputError
+from pipeline.runtime.generate import Generator
 from pipeline.runtime.manifest import Manifest, check_files, read_manifest
 from pipeline.runtime.pictures import Pixels
 from pipeline.runtime.product import Product
 from pipeline.runtime.session import ENGINES, Session, open_session
 from pipeline.runtime.texts import Hit
 
-__all__ = ["Guess", "Hit", "Release"]
+__all__ = ["Answer", "Candidate", "Conversation", "Guess", "Hit", "Release"]
 
 _OPEN: Mapping[str, Callable[[Manifest, str, Session], Product]] = {
     "encode": Embedder.open,
     "classify": Classifier.open,
+    "generate": Generator.open,
 }
 
 
@@ -68,7 +78,7 @@ class Release:
         """Open a release whose manifest is read already; see `open`."""
         engine = _choose(manifest, engine)
         entry = manifest.engines[engine]
-        check_files(manifest, [manifest.input_file, *entry.files])
+        check_files(manifest, [manifest.input_file, *manifest.optional_files, *entry.files])
         session = open_session(engine, manifest.path(entry.model), threads, entry.precision)
         return cls(manifest, engine, _OPEN[manifest.verb](manifest, engine, session))
 
@@ -133,6 +143,103 @@ class Release:
     def logits(self, images: Sequence[str | Path | Pixels], *, batch: int = 1) -> NDArray[np.float32]:
         """The model's output for each image before softmax, float32 [len(images), classes]."""
         return self._classifier().logits(images, batch)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int = MAX_TOKENS,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        drafts: Drafts = "none",
+    ) -> Answer:
+        """Continue a text.
+
+        What the prompt shares with the text before it is not computed again. A text that is not ended when the next
+        one begins cannot be taken any further.
+
+        Args:
+            prompt: what is continued. Special tokens in it are read as the characters that they are written with.
+            max_tokens: the most tokens of the answer.
+            temperature: see `sampling.Sampling`, as for `top_k`, `top_p` and `repetition_penalty`.
+            top_k: 0 allows all.
+            top_p: 1 allows all.
+            repetition_penalty: 1 takes nothing.
+            stop: texts that end the answer; they are not part of it.
+            seed: with the same one, the same text comes again; `None` gives another one each time, if `temperature`
+                is above 0.
+            drafts: `prompt` guesses tokens from what the text repeats. The text stays the same, and texts that repeat
+                a lot may come sooner.
+
+        Returns:
+            The text as it comes: pieces that are whole characters. `"".join(...)` makes one text of it.
+
+        Raises:
+            RuntimeInputError: the release does not generate, the prompt is empty, binary or longer than the context,
+                a stop string is empty, or a number is not what it may be.
+        """
+        return self._generator().generate(
+            prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+            seed=seed,
+            drafts=drafts,
+        )
+
+    def score(self, text: str) -> float:
+        """How well the model predicts a text, in bits per byte of its UTF-8; less is better.
+
+        A text of more tokens than the context is scored in pieces that know nothing of each other.
+
+        Raises:
+            RuntimeInputError: the release does not generate, or the text is empty or cannot be used.
+        """
+        return self._generator().score(text)
+
+    def complete(self, text: str, n: int = 3, max_tokens: int = 8, *, until: Until = "word") -> list[Candidate]:
+        """The most probable rests of the word or line at the end of a text, best first.
+
+        Args:
+            text: what stands before the cursor.
+            n: candidates; fewer where the model knows no more.
+            max_tokens: the most tokens of a candidate. One that does not end before is cut there, and its probability
+                is that of what is left.
+            until: `word` or `line`. A word behind a space at the end of `text` is the next word.
+
+        Raises:
+            RuntimeInputError: the release does not generate, or the text is empty, cannot be used or is too long.
+        """
+        return self._generator().complete(text, n, max_tokens, until)
+
+    def chat(self, system: str | None = None, seed: int | None = None) -> Conversation:
+        """Begin a conversation.
+
+        Args:
+            system: the system prompt; `None` takes the model's own.
+            seed: of its answers, where they are sampled; see `generate`.
+
+        Raises:
+            RuntimeInputError: the model does not chat, or the system prompt is empty or cannot be used.
+        """
+        generator = self._generator()
+        if generator.chat_format is None:
+            raise RuntimeInputError(
+                f"{self.manifest.folder} does not chat, it only continues texts: use `generate`, or `bardlet run`"
+            )
+        return Conversation(generator, generator.chat_format, system, seed)
+
+    def _generator(self) -> Generator:
+        if not isinstance(self.product, Generator):
+            raise RuntimeInputError(self._refusal("generate texts"))
+        return self.product
 
     def _embedder(self) -> Embedder:
         if not isinstance(self.product, Embedder):

@@ -23,8 +23,8 @@ class Hit:
     index: int
 
 
-def open_tokenizer(path: Path, max_tokens: int) -> "Tokenizer":
-    """Load tokenizer.json; it will cut at `max_tokens` and never pad.
+def open_tokenizer(path: Path, max_tokens: int | None = None) -> "Tokenizer":
+    """Load tokenizer.json; it will cut at `max_tokens`, where there are such, and never pad.
 
     Raises:
         TamperedError: the file is no tokenizer.
@@ -39,7 +39,10 @@ def open_tokenizer(path: Path, max_tokens: int) -> "Tokenizer":
     except Exception as error:  # tokenizers raises bare Exception
         raise TamperedError(f"{path} is no tokenizer ({error}): fetch the release again") from error
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
+    if max_tokens is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
 
