@@ -76,15 +76,17 @@ def docstrings(source: str) -> Iterator[str]:
             pending += getattr(node, block, ())
 
 
+def of_file(path: Path) -> list[str]:
+    """The docstrings of a Python file; none of one that cannot be read, such as a template."""
+    try:
+        source = path.read_text(encoding="utf-8")
+        if '"""' not in source and "'''" not in source:
+            return []
+        return list(docstrings(source))
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return []  # templates and test files that are broken on purpose
+
+
 def _read_files(files: list[tuple[str, Path]]) -> list[Document]:
-    documents = []
-    for package, path in files:
-        try:
-            source = path.read_text(encoding="utf-8")
-            if '"""' not in source and "'''" not in source:
-                continue
-            texts = list(docstrings(source))
-        except (OSError, SyntaxError, ValueError, RecursionError):
-            continue  # templates and test files that are broken on purpose
-        documents += [document for text in texts if (document := read_docstring(package, text))]
-    return documents
+    texts = ((package, text) for package, path in files for text in of_file(path))
+    return [document for package, text in texts if (document := read_docstring(package, text))]

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
@@ -56,7 +56,10 @@ def split(documents: Sequence[Document], sizes: Sizes, seed: int, where: str) ->
     Raises:
         InputError: a split has too few texts; all such splits are named together.
     """
-    train_groups, validation_groups, heldout_groups = _assign(documents, sizes.holdout_fraction, seed)
+    counts: dict[str, int] = defaultdict(int)
+    for document in documents:
+        counts[document.group] += len(document.sentences)
+    train_groups, validation_groups, heldout_groups = assign(counts, sizes.holdout_fraction, seed)
     rng = random.Random(seed)
     train_documents = [d for d in documents if d.group in train_groups]
     seen = {key(text) for document in train_documents for text in _texts(document)}
@@ -91,11 +94,14 @@ def _texts(document: Document) -> Iterable[str]:
         yield document.passage.body
 
 
-def _assign(documents: Sequence[Document], fraction: float, seed: int) -> tuple[set[str], set[str], set[str]]:
-    """Groups in a seeded order go to evaluation until it has `fraction` of all sentences; every sixth to validation."""
-    counts: dict[str, int] = defaultdict(int)
-    for document in documents:
-        counts[document.group] += len(document.sentences)
+def assign(counts: Mapping[str, int], fraction: float, seed: int) -> tuple[set[str], set[str], set[str]]:
+    """Groups to train, to validate and to evaluate on; every sixth of the last two is for validation.
+
+    Groups in a seeded order go to evaluation until it has `fraction` of everything.
+
+    Args:
+        counts: how much each group has, such as sentences or bytes.
+    """
     total = sum(counts.values())
     order = sorted(counts, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).hexdigest())
     evaluation: list[str] = []

@@ -16,8 +16,8 @@ TRAIN, VALIDATION, HELDOUT, RETRIEVAL = "train.jsonl", "validation.jsonl", "held
 def save(corpus: Corpus, folder: Path) -> None:
     """Write the corpus and its report into an existing folder."""
     for name, texts in ((TRAIN, corpus.train), (VALIDATION, corpus.validation), (HELDOUT, corpus.heldout)):
-        _write(folder / name, ({"text": text} for text in texts))
-    _write(folder / RETRIEVAL, ({"summary": pair.summary, "body": pair.body} for pair in corpus.retrieval))
+        write_rows(folder / name, ({"text": text} for text in texts))
+    write_rows(folder / RETRIEVAL, ({"summary": pair.summary, "body": pair.body} for pair in corpus.retrieval))
     counts = {
         "train_texts": len(corpus.train),
         "validation_texts": len(corpus.validation),
@@ -33,7 +33,7 @@ def load_texts(path: Path) -> list[str]:
     Raises:
         IntegrityError: the file is missing or damaged.
     """
-    return [row["text"] for row in _read(path, {"text"})]
+    return [row["text"] for row in read_rows(path, {"text"})]
 
 
 def load_pairs(path: Path) -> list[Passage]:
@@ -42,15 +42,21 @@ def load_pairs(path: Path) -> list[Passage]:
     Raises:
         IntegrityError: the file is missing or damaged.
     """
-    return [Passage(row["summary"], row["body"]) for row in _read(path, {"summary", "body"})]
+    return [Passage(row["summary"], row["body"]) for row in read_rows(path, {"summary", "body"})]
 
 
-def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
+def write_rows(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    """Write one JSON object a line."""
     with path.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _read(path: Path, keys: set[str]) -> list[dict[str, str]]:
+def read_rows(path: Path, keys: set[str]) -> list[dict[str, str]]:
+    """The objects of a file, each with exactly these `keys`.
+
+    Raises:
+        IntegrityError: the file is missing or damaged.
+    """
     try:
         with path.open(encoding="utf-8") as stream:
             rows = [json.loads(line) for line in stream]

@@ -15,7 +15,7 @@ from pipeline.errors import InputError, listed
 from pipeline.text.texts import Document, Passage, clean, read_docstring
 
 _SHOWN = 20
-_MIN_FILES_TO_GROUP_BY = 3
+MIN_FILES_TO_GROUP_BY = 3
 
 
 def read_documents(folder: Path) -> list[Document]:
@@ -24,27 +24,38 @@ def read_documents(folder: Path) -> list[Document]:
     Raises:
         InputError: there are no files or no prose in them, or lines are broken or not UTF-8; all such lines are named.
     """
-    paths = sorted(path for path in folder.glob("*") if path.suffix in {".txt", ".jsonl"})
-    if not paths:
-        raise InputError(f"{folder} holds no .txt or .jsonl file: put your texts there, or set data.source: docstrings")
+    found = paths(folder)
     problems: list[str] = []
     documents: list[Document] = []
-    for path in paths:
+    for path in found:
         reader = _read_lines if path.suffix == ".jsonl" else _read_paragraphs
-        documents += reader(path, _decode(path, problems), problems)
+        documents += reader(path, decode(path, problems), problems)
     if problems:
         shown = listed(problems, _SHOWN)
         raise InputError("unreadable text:\n  " + "\n  ".join(shown))
     if not documents:
         raise InputError(
-            f"{folder}: no prose in {', '.join(path.name for path in paths)} (sentences of 4 to 60 words are used)"
+            f"{folder}: no prose in {', '.join(path.name for path in found)} (sentences of 4 to 60 words are used)"
         )
-    if len(paths) < _MIN_FILES_TO_GROUP_BY and len({d.group for d in documents}) < _MIN_FILES_TO_GROUP_BY:
+    if len(found) < MIN_FILES_TO_GROUP_BY and len({d.group for d in documents}) < MIN_FILES_TO_GROUP_BY:
         return [replace(document, group=f"{document.group}:{i}") for i, document in enumerate(documents)]
     return documents
 
 
-def _decode(path: Path, problems: list[str]) -> str:
+def paths(folder: Path) -> list[Path]:
+    """The .txt and .jsonl files of `folder`, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(path for path in folder.glob("*") if path.suffix in {".txt", ".jsonl"})
+    if not found:
+        raise InputError(f"{folder} holds no .txt or .jsonl file: put your texts there, or set data.source: docstrings")
+    return found
+
+
+def decode(path: Path, problems: list[str]) -> str:
+    """The text of a file; of one that is not UTF-8 an empty one, and `problems` gets its line."""
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")
