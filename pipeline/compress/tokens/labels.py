@@ -1,0 +1,150 @@
+"""A teacher's probabilities of the student's next tokens, kept sparse and without bias.
+
+The teacher reads its own tokens. Where one of its tokens starts together with one of the student's, its probabilities
+are summed by the first piece that the student's tokenizer makes of each of its tokens.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.compress.tokens.alignment import Aligned
+from pipeline.runtime.session import Session
+
+# Logits of some rows of each of some texts: (tokens of each text, rows of each text) -> float32 [rows, vocabulary] each.
+Score = Callable[[Sequence[NDArray[np.int32]], Sequence[NDArray[np.int64]]], Iterator[NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """How much of a distribution is kept.
+
+    Attributes:
+        top: the most probable tokens, with their probabilities.
+        drawn: draws from the others, each with an equal share of their sum. So the expected value of what is kept is the
+            whole distribution (Random Sampling KD, arXiv:2503.16870); the top alone would be biased.
+    """
+
+    top: int
+    drawn: int
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Sparse distributions of the next token, at some positions of n texts.
+
+    Attributes:
+        tokens: the student's tokens of all texts, start tokens included, int32 `[total]`.
+        offsets: text i is `tokens[offsets[i]:offsets[i + 1]]`, int64 `[n + 1]`.
+        places: index in `tokens` of each position that has a distribution, ascending, int64 `[labelled]`.
+        ids: tokens of the distributions, uint16 `[labelled, kept]`; one that was drawn twice stands there twice.
+        weights: their probabilities, float16 `[labelled, kept]`, of about 1 in all.
+    """
+
+    tokens: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    places: NDArray[np.int64]
+    ids: NDArray[np.uint16]
+    weights: NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def label(
+    texts: Sequence[Aligned],
+    score: Score,
+    first: NDArray[np.int64],
+    vocabulary: int,
+    sparsity: Sparsity,
+    rng: np.random.Generator,
+) -> Labels:
+    """Label texts with the teacher.
+
+    Args:
+        score: the teacher.
+        first: `pipeline.text.bpe.first_pieces`, int64 `[teacher's vocabulary]`.
+        vocabulary: tokens of the student.
+        rng: of the draws.
+    """
+    pieces = PieceSum(first, vocabulary)
+    ids: list[NDArray[np.uint16]] = []
+    weights: list[NDArray[np.float16]] = []
+    for logits in score([one.teacher for one in texts], [one.rows for one in texts]):
+        kept = sparse(pieces(logits), sparsity, rng)
+        ids.append(kept[0])
+        weights.append(kept[1])
+    offsets = np.concatenate([[0], np.cumsum([len(one.student) for one in texts])]).astype(np.int64)
+    return Labels(
+        np.concatenate([one.student for one in texts]),
+        offsets,
+        np.concatenate([one.places + offset for one, offset in zip(texts, offsets, strict=False)]),
+        np.concatenate(ids),
+        np.concatenate(weights),
+    )
+
+
+class PieceSum:
+    """Sums a teacher's probabilities by the first piece of its tokens.
+
+    Args:
+        first: of each token of the teacher the first piece, int64 `[teacher's vocabulary]`; -1 leaves a token out.
+        vocabulary: number of pieces.
+    """
+
+    def __init__(self, first: NDArray[np.int64], vocabulary: int) -> None:
+        known = np.flatnonzero(first >= 0)
+        self._order = known[np.argsort(first[known], kind="stable")]
+        self._pieces, self._starts = np.unique(first[self._order], return_index=True)
+        self._vocabulary = vocabulary
+
+    def __call__(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of the pieces, float32 `[n, vocabulary]`, of logits `[n, teacher's vocabulary]`."""
+        chosen = logits[:, self._order]
+        chosen -= chosen.max(axis=1, keepdims=True)
+        np.exp(chosen, out=chosen)
+        summed = np.zeros((len(logits), self._vocabulary), np.float32)
+        summed[:, self._pieces] = np.add.reduceat(chosen, self._starts, axis=1)
+        summed /= summed.sum(axis=1, keepdims=True)
+        return summed
+
+
+def sparse(
+    probabilities: NDArray[np.float32], sparsity: Sparsity, rng: np.random.Generator
+) -> tuple[NDArray[np.uint16], NDArray[np.float16]]:
+    """Ids and weights `[n, top + drawn]` whose expected value is `probabilities`, float32 `[n, vocabulary]`."""
+    count, vocabulary = probabilities.shape
+    top = min(sparsity.top, vocabulary - 1)
+    best = np.argpartition(-probabilities, top, axis=1)[:, :top]
+    values = np.take_along_axis(probabilities, best, axis=1)
+    rest = probabilities.copy()
+    np.put_along_axis(rest, best, 0.0, axis=1)
+    sums = np.cumsum(rest, axis=1, dtype=np.float64)
+    total = sums[:, -1:]
+    # One draw in each of `drawn` equal parts of the sum: the same expected value, less noise.
+    marks = (np.arange(sparsity.drawn) + rng.random((count, sparsity.drawn))) / max(sparsity.drawn, 1) * total
+    drawn = np.stack([np.searchsorted(row, mark, side="right") for row, mark in zip(sums, marks, strict=True)])
+    drawn = np.minimum(drawn, vocabulary - 1)
+    shares = np.repeat(total / max(sparsity.drawn, 1), sparsity.drawn, axis=1)
+    return (
+        np.concatenate([best, drawn], axis=1).astype(np.uint16),
+        np.concatenate([values, shares], axis=1).astype(np.float16),
+    )
+
+
+def by_session(session: Session) -> Score:
+    """A teacher that runs in an engine, one text a call; see `pipeline.engines.decoders.decoder_spec`."""
+
+    def score(
+        texts: Sequence[NDArray[np.int32]], rows: Sequence[NDArray[np.int64]]
+    ) -> Iterator[NDArray[np.float32]]:
+        state = session.new_state()
+        start = np.zeros(1, np.int32)
+        for tokens, wanted in zip(texts, rows, strict=True):
+            if state is not None:
+                state.rewind(0)
+            yield session.run({"tokens": tokens[None], "position": start, "rows": wanted.astype(np.int32)}, state)
+
+    return score
