@@ -6,8 +6,9 @@ import yaml
 
 from pipeline.layout import Engine, Layout, Variant
 from pipeline.params.file import load_params
+from pipeline.params.sources import Weights
 from pipeline.records.export import KeptLayer, Reduction
-from pipeline.release.model_card import model_card
+from pipeline.release.model_card import Origin, model_card, teacher_origin
 from tests.report import made_up
 
 MINILM = "minilm"
@@ -61,3 +62,22 @@ def test_the_variant_that_ships_is_the_one_on_the_card(tmp_path: Path) -> None:
     verdict = made_up.verdict_of("PASS").models[made_up.MODEL]
     assert verdict.chosen[Engine.OPENVINO] is Variant.FP32
     assert "| OpenVINO | `openvino/`, fp32 | 11.40 MB |" in body
+
+
+def test_the_card_says_whose_work_the_teacher_is_and_that_it_was_changed(tmp_path: Path) -> None:
+    licence = " ".join(card_of_minilm(tmp_path).split("## Licence")[1].split())
+    assert licence == (
+        "Apache-2.0, as the teacher. "
+        "[sentence-transformers/all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) "
+        "is its authors' work, under the [Apache License 2.0](https://www.apache.org/licenses/LICENSE-2.0). "
+        "This release changes it: its weights were exported to each engine and rounded as the tables above say."
+    )
+
+
+def test_the_language_model_is_known_by_its_checksum_and_another_file_has_no_known_licence() -> None:
+    teacher = load_params(made_up.REPOSITORY / "params.yaml").params.models["bard-chat"].teacher
+    assert isinstance(teacher, Weights)
+    known = teacher_origin(teacher)
+    assert (known.name, known.licence) == ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
+    other = Weights.model_validate({"sources": [{"gguf": "models/own.gguf"}], "sha256": "f" * 64})
+    assert teacher_origin(other) == Origin("models/own.gguf", "other")
