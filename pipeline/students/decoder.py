@@ -100,11 +100,22 @@ class RmsNorm(nn.Module):
         return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
 
-def make_norm(config: DecoderConfig) -> nn.Module:
+class LayerNorm(RmsNorm):
+    """The same with the mean taken away and a bias (arXiv:1607.06450)."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__(size, epsilon)
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize `[..., size]`."""
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+def make_norm(config: DecoderConfig) -> RmsNorm:
     """A normalization over the features of a token."""
-    if config.norm == "layer":
-        return nn.LayerNorm(config.hidden_dim, config.norm_epsilon)
-    return RmsNorm(config.hidden_dim, config.norm_epsilon)
+    kind = LayerNorm if config.norm == "layer" else RmsNorm
+    return kind(config.hidden_dim, config.norm_epsilon)
 
 
 class Attention(nn.Module):

@@ -24,9 +24,8 @@ _BY_REGEX = {
     "qwen2": _QWEN2,
     "deepseek-r1-qwen": _QWEN2,
 }
-_GPT2 = ("gpt-2", "default")
-_SINGLE_DIGITS = ("smollm", "starcoder", "codeshell", "refact", "command-r")
-_COMPOSED = ("qwen2", "deepseek-r1-qwen")
+_GPT2 = "gpt-2"
+_SINGLE_DIGITS = "smollm"
 
 
 def read(file: GgufFile) -> FoundTokenizer:
@@ -36,15 +35,21 @@ def read(file: GgufFile) -> FoundTokenizer:
         InputError: the file has no tokenizer, or one of another kind.
         IntegrityError: its merges or its tokens do not make a tokenizer.
     """
-    bos, eos = (file.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
-    more = (file.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom"))
+    template, ends = file.get("tokenizer.chat_template"), (_token(file, name) for name in ("eos", "eot", "eom"))
     return FoundTokenizer(
         tokenizer=_tokenizer(file),
-        chat_template=file.get("tokenizer.chat_template"),
-        bos=bos,
-        ends=tuple(token for token in (eos, *more) if token is not None),
+        chat_template=template if isinstance(template, str) else None,
+        bos=_token(file, "bos"),
+        ends=tuple(token for token in ends if token is not None),
         adds_bos=bool(file.get("tokenizer.ggml.add_bos_token", False)),
     )
+
+
+def _token(file: GgufFile, name: str) -> int | None:
+    token = file.get(key := f"tokenizer.ggml.{name}_token_id")
+    if token is not None and (not isinstance(token, int) or token < 0):
+        raise IntegrityError(f"{file.path}: {key} is {token}; a token's number is needed")
+    return token
 
 
 def _tokenizer(file: GgufFile) -> Tokenizer:
@@ -54,14 +59,17 @@ def _tokenizer(file: GgufFile) -> Tokenizer:
             f"{file.path}: tokenizer.ggml.model is {kind or 'missing'}, which is not read; gpt2 (byte-level BPE) is"
         )
     tokens, merges = file.get("tokenizer.ggml.tokens") or [], file.get("tokenizer.ggml.merges") or []
-    kinds = file.get("tokenizer.ggml.token_type") or []
+    kinds, name = file.get("tokenizer.ggml.token_type") or [], file.get("tokenizer.ggml.pre", "missing")
+    split = _BY_REGEX.get(name)
     try:
         pairs = [(left, right) for left, right in (merge.split(" ") for merge in merges)]
-        tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, pairs))
-    except Exception as error:
+        # A text that is a token of Llama 3 is that token, whatever the merges would make of it.
+        whole = split is _LLAMA3
+        tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, pairs, ignore_merges=whole))
+    except Exception as error:  # the library raises nothing narrower
         raise IntegrityError(f"{file.path}: its tokenizer's tokens and merges do not fit together ({error})") from error
-    tokenizer.pre_tokenizer = _pre_tokenizer(file)
-    if file.get("tokenizer.ggml.pre") in _COMPOSED:
+    tokenizer.pre_tokenizer = _pre_tokenizer(name, file)
+    if split is _QWEN2:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     marked = list(zip(tokens, kinds, strict=False))
@@ -70,16 +78,15 @@ def _tokenizer(file: GgufFile) -> Tokenizer:
     return tokenizer
 
 
-def _pre_tokenizer(file: GgufFile) -> pre_tokenizers.PreTokenizer:
-    name = file.get("tokenizer.ggml.pre", "default")
-    if name in _GPT2:
+def _pre_tokenizer(name: str, file: GgufFile) -> pre_tokenizers.PreTokenizer:
+    if name == _GPT2:
         return pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if name in _SINGLE_DIGITS:
+    if name == _SINGLE_DIGITS:
         return pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
     if name in _BY_REGEX:
         split = pre_tokenizers.Split(Regex(_BY_REGEX[name]), behavior="isolated")
         return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    known = ", ".join(sorted({*_GPT2, *_SINGLE_DIGITS, *_BY_REGEX}))
+    known = ", ".join(sorted({_GPT2, _SINGLE_DIGITS, *_BY_REGEX}))
     raise InputError(f"{file.path}: tokenizer.ggml.pre is {name}, which is not read; known are {known}")

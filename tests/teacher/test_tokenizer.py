@@ -102,6 +102,25 @@ def test_other_ways_to_cut_a_text_are_refused(tmp_path: Path) -> None:
         load_tokenizer_of(checkpoint)
 
 
+def test_a_file_that_does_not_say_how_it_cuts_is_refused(tmp_path: Path) -> None:
+    checkpoint = _gguf(tmp_path, edit=lambda writer: writer.kv_data[0].pop("tokenizer.ggml.pre"))
+    with pytest.raises(InputError, match=r"tokenizer\.ggml\.pre is missing, which is not read"):
+        load_tokenizer_of(checkpoint)
+
+
+def test_a_text_that_is_a_token_of_llama_3_is_that_token_whatever_the_merges_make_of_it(tmp_path: Path) -> None:
+    def edit(writer: gguf.GGUFWriter) -> None:
+        merges = writer.kv_data[0].pop("tokenizer.ggml.merges").value
+        assert "F r" in merges
+        writer.add_token_merges([merge for merge in merges if merge != "F r"])
+
+    found = {pre: load_tokenizer_of(_gguf(tmp_path, edit=edit, pre=pre)).tokenizer for pre in ("llama-bpe", "qwen2")}
+    assert {pre: tokenizer.encode("Fr").tokens for pre, tokenizer in found.items()} == {
+        "llama-bpe": ["Fr"],
+        "qwen2": ["F", "r"],
+    }
+
+
 def test_a_sentencepiece_vocabulary_is_refused(tmp_path: Path) -> None:
     def edit(writer: gguf.GGUFWriter) -> None:
         writer.kv_data[0].pop("tokenizer.ggml.model")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from torch import Tensor
@@ -21,14 +22,9 @@ _WITHOUT_EFFECT = {
     "attention.sliding_window": (0,),
     "attention.causal": (True,),
     "attention.scale": (0.0,),
-    "attention.clamp_kqv": (0.0,),
-    "attention.max_alibi_bias": (0.0,),
-    "attn_logit_softcapping": (0.0,),
-    "final_logit_softcapping": (0.0,),
     "logit_scale": (0.0, 1.0),
     "residual_scale": (0.0, 1.0),
     "embedding_scale": (0.0, 1.0),
-    "use_parallel_residual": (False,),
 }
 _FREQUENCIES = "rope_freqs.weight"
 # The names of a layer's matrices and norms, ours first.
@@ -105,8 +101,8 @@ def _config(file: GgufFile) -> DecoderConfig:
         kv_heads=kv_heads,
         head_dim=head_dim,
         ffn_dim=_number(file, "feed_forward_length"),
-        rope_theta=float(file.own("rope.freq_base", 10000.0)),
-        norm_epsilon=_short(file.own("attention.layer_norm_rms_epsilon", 1e-5)),
+        rope_theta=_measure(file, "rope.freq_base", 10000.0),
+        norm_epsilon=_measure(file, "attention.layer_norm_rms_epsilon", 1e-5),
         max_tokens=_number(file, "context_length"),
         qkv_bias="blk.0.attn_q.bias" in file.tensors,
         qk_norm="blk.0.attn_q_norm.weight" in file.tensors,
@@ -129,8 +125,11 @@ def _number(file: GgufFile, key: str, default: int | None = None) -> int:
     return value
 
 
-def _short(value: float) -> float:
+def _measure(file: GgufFile, key: str, default: float) -> float:
     """A float32 as it was written before it was one: 1e-05 and not 9.999999747378752e-06."""
+    value = file.own(key, default)
+    if not isinstance(value, int | float) or not 0 < value < inf:
+        raise InputError(f"{file.path}: {file.architecture}.{key} is {value}; a finite number above 0 is needed")
     return float(f"{value:.7g}")
 
 

@@ -89,6 +89,7 @@ def _edit(key: str, value: float | int | str) -> Callable[[gguf.GGUFWriter], Non
         ("llama.expert_count", 8, r"llama\.expert_count is 8"),
         ("llama.attention.sliding_window", 32, r"llama\.attention\.sliding_window is 32"),
         ("llama.rope.dimension_count", 8, r"llama\.rope\.dimension_count is 8, and a head has 16"),
+        ("llama.rope.freq_base", "high", r"llama\.rope\.freq_base is high; a finite number above 0 is needed"),
         ("split.count", 3, r"split\.count is 3; join the parts into one file"),
     ],
 )
