@@ -2,8 +2,8 @@
 
 There are two kinds. Buffers of a fixed size are written by position, so rewinding only counts. The cache of a language
 model grows: each call appends to it, whatever its position is. There, rewinding hides what is behind: a file with
-such a cache has the input `MASK`, which a session fills and no caller sees. Taking the hidden positions out costs a copy of
-the whole cache, so that happens once they are many.
+such a cache has the input `MASK`, which a session fills and no caller sees. Taking the hidden positions out costs a
+copy of the whole cache, so that happens once they are many.
 """
 
 from collections.abc import Sequence
@@ -97,10 +97,7 @@ class GrowingState(OpenVinoState):
         held = self._held + new
         if held > len(self._scores):
             self._scores = np.concatenate([self._scores, np.zeros(held, np.float32)])
-        mask = self._scores[None, None, None, :held]
-        if new > 1:
-            mask = np.repeat(mask, new, 2)
-            mask[0, 0, :, self._held :] = np.triu(np.full((new, new), -np.inf, np.float32), 1)
+        mask = causal_mask(self._scores[:held], new)
         self.request.set_input_tensor(self._mask_port, openvino.Tensor(mask, shared_memory=True))
         output = super().infer(arrays)
         self._places.extend(range(self._held, held))
@@ -111,6 +108,15 @@ class GrowingState(OpenVinoState):
         _give(self.request, self.request, self._places)
         self._places, self._held = list(range(self.length)), self.length
         self._scores[:] = 0
+
+
+def causal_mask(scores: NDArray[np.float32], new: int) -> NDArray[np.float32]:
+    """`MASK` for the `new` last of `[held + new]` places, where `scores` is 0 for those that count and -inf else."""
+    if new == 1:
+        return scores[None, None, None]
+    mask = np.repeat(scores[None], new, 0)
+    mask[:, -new:] = np.triu(np.full((new, new), -np.inf, np.float32), 1)
+    return mask[None, None]
 
 
 def _give(source: openvino.InferRequest, target: openvino.InferRequest, places: Sequence[int] | None = None) -> None:

@@ -21,8 +21,9 @@ from pipeline.engines.exporter import (
     refusal,
     require_products,
 )
-from pipeline.engines.openvino import int4, int8, layer_errors
+from pipeline.engines.openvino import decoder_weights, int4, int8, layer_errors
 from pipeline.engines.openvino.decoder import decoder_graph
+from pipeline.engines.openvino.decoder_weights import is_decoder
 from pipeline.engines.openvino.layers import has_convolutions, layers
 from pipeline.engines.openvino.variables import keep_state_inside
 from pipeline.engines.prepare import prepared
@@ -74,7 +75,7 @@ class OpenVinoExporter:
         precision: Variant,
         keep_float: Collection[str] = (),
     ) -> None:
-        """Write int8 or int4; see `int8` and `int4`."""
+        """Write int8 or int4; see `int8` and `int4`, and `decoder_weights` for decoders."""
         model = openvino.Core().read_model(fp32)
         if precision is Variant.INT4:
             require_products(self.name, fp32, has_convolutions(model))
@@ -82,6 +83,9 @@ class OpenVinoExporter:
         if set(keep_float) - found.keys():
             raise missing_layers(self.name, fp32, keep_float, found)
         float_nodes = [node.get_friendly_name() for name in keep_float for node in found[name]]
+        if is_decoder(model):
+            _save(decoder_weights.quantize(model, precision, calibration, float_nodes), out)
+            return
         try:
             with _quiet():
                 if precision is Variant.INT4:
@@ -94,12 +98,20 @@ class OpenVinoExporter:
         _save(quantized, out)
 
     def precision_of(self, file: Path, variant: Variant, spec: ModelSpec, inference: Inference) -> Precision:
-        """See `Exporter.precision_of`; int8 has fixed scales for activations, int4 gets scales from each input."""
-        activations = "int8 static" if variant is Variant.INT8 else "int8 dynamic"
-        return precision_of_variant(variant, spec, activations=activations, inference=inference)
+        """See `Exporter.precision_of`.
+
+        int8 has fixed scales for activations, int4 gets scales from each input. A decoder gets them from each input in
+        both, and computes the rest in f32: in bf16, OpenVINO would unpack the weights and multiply floats.
+        """
+        decoder = is_decoder(openvino.Core().read_model(file))
+        activations = "int8 static" if variant is Variant.INT8 and not decoder else "int8 dynamic"
+        wanted: Inference = "f32" if decoder and variant.is_reduced else inference
+        return precision_of_variant(variant, spec, activations=activations, inference=wanted)
 
     def layer_errors(self, fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
-        """See `Exporter.layer_errors`; layers are named by their modules."""
+        """See `Exporter.layer_errors`; layers are named by their modules. Of a decoder, none is measured."""
+        if is_decoder(openvino.Core().read_model(fp32)):
+            return []
         return layer_errors.layer_errors(fp32, reduced, spec, calibration)
 
 
