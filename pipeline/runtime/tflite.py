@@ -88,7 +88,9 @@ class TfliteSession:
         return signature
 
 
-def open_model(path: Path, threads: int, precision: Precision) -> "TfliteSession | StatefulTfliteSession | TfliteDecoderSession":
+def open_model(
+    path: Path, threads: int, precision: Precision
+) -> "TfliteSession | StatefulTfliteSession | TfliteDecoderSession":
     """Load `path` with `threads` threads; see `open_session`. The file alone decides the precision."""
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=threads)

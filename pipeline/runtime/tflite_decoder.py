@@ -6,8 +6,9 @@ state moves to the next size of the cache when a text needs it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel
@@ -23,7 +24,7 @@ INPUTS = TOKENS, POSITION, ROWS = "tokens", "position", "rows"
 # The axis of the cache in keys [kv_heads, head_dim, cache] and in values [kv_heads, cache, head_dim].
 _AXES = {"keys": 2, "values": 1}
 _Buffers = dict[str, TensorBuffer]
-_Rows = NDArray[np.generic]
+_Numbers = NDArray[Any]
 
 
 class DecoderState(Positions):
@@ -66,7 +67,9 @@ class _Signature:
         given: names of its inputs in the file's order.
         returned: names of its outputs, the same.
         own: buffers of what is no state.
-        output: the name of the logits, and their shape.
+        output: the name of the logits.
+        shape: of the logits.
+        state: shapes of the tensors of the state, by name.
     """
 
     index: int
@@ -78,7 +81,12 @@ class _Signature:
     own: _Buffers
     output: str
     shape: tuple[int, int]
-    state: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    state: Mapping[str, tuple[int, ...]]
+
+    @property
+    def starts(self) -> bool:
+        """Whether it runs at position 0 alone, and does not read the cache."""
+        return POSITION not in self.own
 
     def buffers(self, state: DecoderState) -> tuple[list[TensorBuffer], list[TensorBuffer]]:
         """Those of its inputs and outputs: the state's stand at both ends."""
@@ -95,9 +103,9 @@ class TfliteDecoderSession:
     def __init__(self, path: Path, threads: int) -> None:
         self._model = open_compiled(path, threads)
         found = [_signature(self._model, key) for key in self._model.get_signature_list()]
-        # By cache and length; those with few rows first.
+        # By cache and length; those with few rows first, and before others those that start a text.
         self._signatures: dict[int, dict[int, list[_Signature]]] = {}
-        for one in sorted(found, key=lambda signature: (signature.cache, signature.tokens, signature.rows)):
+        for one in sorted(found, key=lambda one: (one.rows, not one.starts)):
             self._signatures.setdefault(one.cache, {}).setdefault(one.tokens, []).append(one)
         self._keys = {one.cache: key for one, key in zip(found, self._model.get_signature_list(), strict=True)}
 
@@ -137,26 +145,29 @@ class TfliteDecoderSession:
             made[name].write(np.zeros(shape, np.float32))
         return made
 
-    def _run_pieces(self, state: DecoderState, tokens: _Rows, rows: _Rows) -> NDArray[np.float32]:
+    def _run_pieces(self, state: DecoderState, tokens: _Numbers, rows: _Numbers) -> NDArray[np.float32]:
         by_length = self._signatures[state.cache]
         lengths = {length: signatures[-1].rows for length, signatures in by_length.items()}
         logits = np.empty((rows.size, by_length[1][0].shape[1]), np.float32)
         for piece in cut(tokens.shape[1], rows, lengths, state.cache - state.length):
             part = np.zeros((1, piece.length), np.int32)
             part[:, : piece.count] = tokens[:, piece.start : piece.start + piece.count]
-            for signature, places in _batches(piece, rows, by_length[piece.length]):
+            position = state.length + piece.start
+            fitting = [one for one in by_length[piece.length] if position == 0 or not one.starts]
+            for signature, places in _batches(piece, rows, fitting):
                 given = np.zeros(signature.rows, np.int32)
                 given[: places.size] = rows[places] - piece.start
-                found = self._call(state, signature, part, state.length + piece.start, given)
+                found = self._call(state, signature, part, position, given)
                 logits[places] = found[: places.size]
         return logits
 
     def _call(
-        self, state: DecoderState, signature: _Signature, tokens: _Rows, position: int, rows: _Rows
+        self, state: DecoderState, signature: _Signature, tokens: _Numbers, position: int, rows: _Numbers
     ) -> NDArray[np.float32]:
         own = signature.own
         own[TOKENS].write(tokens.astype(np.int32, copy=False))
-        own[POSITION].write(np.array([position], np.int32))
+        if not signature.starts:
+            own[POSITION].write(np.array([position], np.int32))
         if signature.tokens > 1:
             own[ROWS].write(rows.astype(np.int32, copy=False))
         self._model.run_by_index(signature.index, *signature.buffers(state))
@@ -164,21 +175,24 @@ class TfliteDecoderSession:
         return output.reshape(signature.shape)
 
 
-def _require_call(tokens: _Rows, position: _Rows, rows: _Rows, length: int) -> None:
+def _require_call(tokens: _Numbers, position: _Numbers, rows: _Numbers, length: int) -> None:
     """Raise for a call that is none of `decoder_spec`."""
     if tokens.ndim != 2 or tokens.shape[0] != 1 or tokens.shape[1] < 1:
         raise RuntimeInputError(f"tokens has shape {list(tokens.shape)}: a decoder takes [1, n], n at least 1")
     if position.shape != (1,) or position[0] != length:
-        raise RuntimeInputError(f"position is {position.tolist()}, but the state holds {length} tokens: pass [{length}]")
+        raise RuntimeInputError(
+            f"position is {position.tolist()}, but the state holds {length} tokens: pass [{length}]"
+        )
     if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= tokens.shape[1]:
         raise RuntimeInputError(f"rows is {rows.tolist()}: choose from 0 to {tokens.shape[1] - 1}")
 
 
-def _batches(piece: Piece, rows: _Rows, signatures: list[_Signature]) -> Iterator[tuple[_Signature, NDArray[np.int64]]]:
+def _batches(
+    piece: Piece, rows: _Numbers, signatures: list[_Signature]
+) -> Iterator[tuple[_Signature, NDArray[np.int64]]]:
     """The calls of a piece, one as a rule: which signature, and the places in `rows` that it gives the logits of."""
     places = np.flatnonzero((rows >= piece.start) & (rows < piece.start + piece.count))
-    fitting = [one for one in signatures if one.rows >= places.size]
-    signature = fitting[0] if fitting else signatures[-1]
+    signature = next((one for one in signatures if one.rows >= places.size), signatures[-1])
     # A call without rows still fills the cache. One that is repeated for more rows fills it with the same again.
     for start in range(0, max(places.size, 1), signature.rows):
         yield signature, places[start : start + signature.rows]
@@ -195,7 +209,7 @@ def _signature(model: CompiledModel, key: str) -> _Signature:
     given, returned = model.get_input_tensor_details(key), model.get_output_tensor_details(key)
     shapes = {name: tuple(details["shape"]) for name, details in given.items()}
     [output] = [name for name in names["outputs"] if not name.startswith(PRESENT)]
-    own = {name: model.create_input_buffer_by_name(key, name) for name in INPUTS}
+    own = {name: model.create_input_buffer_by_name(key, name) for name in names["inputs"] if name in INPUTS}
     state = {name.removeprefix(PAST): shape for name, shape in shapes.items() if name.startswith(PAST)}
     return _Signature(
         index=model.get_signature_index(key),

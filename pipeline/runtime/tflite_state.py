@@ -4,6 +4,7 @@ A signature runner copies every input in and every output out on each call. Comp
 given to it, so the state stays where it is.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,10 @@ class StatefulTfliteSession:
 
 def open_compiled(path: Path, threads: int) -> CompiledModel:
     """Load a file for calls on buffers that are given."""
-    return CompiledModel.from_file(str(path), options=Options(cpu_options=CpuOptions(num_threads=threads)))
+    # Without a cache, XNNPACK packs every weight once a signature. This name means memory, and needs memfd_create.
+    cache = ":memory" if sys.platform == "linux" else ""
+    options = CpuOptions(num_threads=threads, xnnpack_weight_cache_path=cache)
+    return CompiledModel.from_file(str(path), options=Options(cpu_options=options))
 
 
 def _signature(model: CompiledModel, key: str) -> _Signature:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.students.decoder import Attention, Decoder, DecoderConfig
+from pipeline.students.decoder import Attention, Decoder, DecoderConfig, Layer
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -25,7 +25,8 @@ def weights_of(model: Decoder) -> Weights:
     found = {TABLE: _array(model.embedding.weight), NORM: _array(model.norm.weight)}
     if model.head is not None:
         found[HEAD] = _array(model.head.weight)
-    for index, layer in enumerate(model.layers):
+    layers: list[Layer] = list(model.layers)  # type: ignore[arg-type]  # ModuleList does not know of what
+    for index, layer in enumerate(layers):
         attention = _attention(layer.attention, model.config)
         rest = {
             "attention_norm": _array(layer.attention_norm.weight),

@@ -26,10 +26,11 @@ from pipeline.engines.exporter import (
 from pipeline.engines.prepare import prepared
 from pipeline.engines.spec import ModelSpec, signature_name
 from pipeline.engines.state import call_inputs, call_outputs, sample_call
-from pipeline.engines.tflite import flatbuffer, int4, int8, layer_errors
+from pipeline.engines.tflite import decoder, flatbuffer, int4, int8, layer_errors
 from pipeline.engines.tflite.layers import has_convolutions, layers, scope
 from pipeline.layout import Engine, Variant
 from pipeline.runtime.session import Precision
+from pipeline.students.decoder import Decoder
 
 
 class TfliteExporter:
@@ -39,7 +40,13 @@ class TfliteExporter:
     precisions = frozenset({Variant.INT8, Variant.INT4})
 
     def export(self, model: torch.nn.Module, spec: ModelSpec, out: Path, *, toolchain: Mapping[str, str | int]) -> None:
-        """Write one `.tflite` file with a signature for each of `spec.shapes`, named by `signature_name`."""
+        """Write one `.tflite` file with a signature for each of `spec.shapes`, named by `signature_name`.
+
+        A language model's graph is written by hand: see `decoder`.
+        """
+        if isinstance(model, Decoder):
+            decoder.export(model, spec, out)
+            return
         try:
             with _quiet(), torch.no_grad():
                 content = _convert(prepared(model, sample_call(spec, spec.shapes[0])), spec)
@@ -61,8 +68,11 @@ class TfliteExporter:
         precision: Variant,
         keep_float: Collection[str] = (),
     ) -> None:
-        """Write int8 or int4; see `int8` and `int4`."""
+        """Write int8 or int4; see `int8`, `int4` and, for language models, `decoder`."""
         model = flatbuffer.read(fp32.read_bytes())
+        if decoder.is_decoder(model):
+            decoder.quantize(model, fp32, spec, out, precision, keep_float)
+            return
         if precision is Variant.INT4:
             require_products(self.name, fp32, has_convolutions(model))
         found = layers(model)
@@ -85,7 +95,9 @@ class TfliteExporter:
         return precision_of_variant(variant, spec, activations="int8 static" if static else "int8 dynamic")
 
     def layer_errors(self, fp32: Path, reduced: Path, spec: ModelSpec, calibration: Calibration) -> list[LayerError]:
-        """See `Exporter.layer_errors`; layers are named by their modules."""
+        """See `Exporter.layer_errors`; layers are named by their modules. There is no report on language models."""
+        if decoder.is_decoder(flatbuffer.read(fp32.read_bytes())):
+            return []
         return layer_errors.layer_errors(fp32, reduced, spec, calibration)
 
 

@@ -32,11 +32,13 @@ class Constant:
     """Data of the file, to be used in any of its graphs.
 
     Attributes:
+        name: of its tensor in each graph.
         type: `schema.TensorType`; numbers of 4 bits are packed in pairs, the first one in the low half.
         scales: float32, one for each row of an int8 or int4 matrix.
         blocks: the scales of blocks along the inner axis, float16 `[rows, blocks]`, instead of `scales`.
     """
 
+    name: str
     buffer: int
     shape: tuple[int, ...]
     type: int
@@ -53,7 +55,13 @@ class Tensor:
 
 
 class File:
-    """A model in the making: constants first, then a graph for each signature, then `write`."""
+    """A model in the making: constants first, then a graph for each signature, then `write`.
+
+    Attributes:
+        PRIVATE: how the names of constants begin that graphs make for themselves.
+    """
+
+    PRIVATE = "constant."
 
     def __init__(self, description: str) -> None:
         self._model = schema.ModelT(version=3, description=description.encode(), operatorCodes=[], subgraphs=[])
@@ -63,22 +71,22 @@ class File:
         self._known: dict[tuple[tuple[int, ...], int, bytes], Constant] = {}
         self._codes: dict[str, int] = {}
 
-    def constant(self, array: NDArray[Any], scales: NDArray[np.float32] | None = None) -> Constant:
+    def constant(self, name: str, array: NDArray[Any], scales: NDArray[np.float32] | None = None) -> Constant:
         """Store an array: float32, float16, int32, or int8 with `scales`."""
         array = np.ascontiguousarray(array)
-        return Constant(self._store(array), array.shape, _TYPES[array.dtype], scales)
+        return Constant(name, self._store(array), array.shape, _TYPES[array.dtype], scales)
 
     def shared(self, array: NDArray[Any]) -> Constant:
-        """Store a small array, or give the equal one that was stored before."""
+        """Store a small array without a name of its own, or give the equal one that was stored before."""
         key = (array.shape, _TYPES[array.dtype], array.tobytes())
         if key not in self._known:
-            self._known[key] = self.constant(array)
+            self._known[key] = self.constant(f"{self.PRIVATE}{len(self._known)}", array)
         return self._known[key]
 
-    def nibbles(self, packed: NDArray[np.uint8], columns: int, blocks: NDArray[np.float16]) -> Constant:
+    def nibbles(self, name: str, packed: NDArray[np.uint8], columns: int, blocks: NDArray[np.float16]) -> Constant:
         """Store a matrix of 4 bits, `[rows, columns / 2]` bytes, with the scales of its blocks."""
-        shape = (len(packed), columns)
-        return Constant(self._store(packed), shape, schema.TensorType.INT4, blocks=self.constant(blocks))
+        scales, shape = self.constant(f"{name}.scales", blocks), (len(packed), columns)
+        return Constant(name, self._store(packed), shape, schema.TensorType.INT4, blocks=scales)
 
     def note(self, name: str, content: bytes) -> None:
         """Store metadata; see `flatbuffer.metadata`."""
@@ -153,7 +161,7 @@ class Graph:
     def of(self, constant: Constant) -> Tensor:
         """A constant as a tensor of this graph."""
         if constant.buffer not in self._constants:
-            made = self._tensor(constant.shape, constant.type, f"constant.{constant.buffer}", constant.buffer)
+            made = self._tensor(constant.shape, constant.type, constant.name, constant.buffer)
             self._constants[constant.buffer] = made
             self._graph.tensors[made.index].quantization = self._quantization(constant)
         return self._constants[constant.buffer]
@@ -200,8 +208,11 @@ class Graph:
 
     def mean(self, x: Tensor) -> Tensor:
         """Over the last axis, which stays with size 1."""
-        axis = self.of(self.file.shared(np.array([len(x.shape) - 1], np.int32)))
-        return self._operator("MEAN", [x, axis], (*x.shape[:-1], 1), schema.ReducerOptionsT(keepDims=True))
+        return self._reduce("MEAN", x)
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Over the last axis, which stays with size 1."""
+        return self._reduce("SUM", x)
 
     def as_float(self, x: Tensor) -> Tensor:
         """int32 as float32."""
@@ -245,6 +256,10 @@ class Graph:
     def look_up(self, table: Constant, rows: Tensor) -> Tensor:
         """Rows `[n]` of a table, as float32; an int8 one gives the numbers that it stands for."""
         return self._operator("EMBEDDING_LOOKUP", [rows, self.of(table)], (*rows.shape, table.shape[1]))
+
+    def _reduce(self, kind: str, x: Tensor) -> Tensor:
+        axis = self.of(self.file.shared(np.array([len(x.shape) - 1], np.int32)))
+        return self._operator(kind, [x, axis], (*x.shape[:-1], 1), schema.ReducerOptionsT(keepDims=True))
 
     def _binary(self, kind: str, a: Tensor, b: Tensor, options: Any) -> Tensor:
         return self._operator(kind, [a, b], np.broadcast_shapes(a.shape, b.shape), options, self._type(a))
