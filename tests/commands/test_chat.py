@@ -175,10 +175,8 @@ class _Terminal:
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[_Terminal]:
     """A chat whose answers never end by themselves."""
-    release = tiny_texts.write_release(
-        tmp_path / "endless", context=8000, end_tokens=[]
-    )  # the turn's own token may still end one
-    opened = _Terminal(str(release), "--max-tokens", "7000", "--temperature", "2", "--seed", "1", "--stats")
+    release = tiny_texts.write_release(tmp_path / "endless", context=8000)
+    opened = _Terminal(str(release), "--max-tokens", "7000", "--stats")
     yield opened
     opened.close()
 
