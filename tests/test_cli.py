@@ -39,7 +39,7 @@ def test_help_imports_no_subcommand() -> None:
     assert loaded == {"pipeline.commands.app"}
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help")])
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("chat", "--help")])
 def test_a_device_needs_neither_torch_nor_the_schema(arguments: tuple[str, ...]) -> None:
     heavy = {"torch", "dvc", "transformers", "pipeline.params", "ruamel.yaml"}
     assert not heavy & imported_by(*arguments)
@@ -57,7 +57,7 @@ class Absent:
             raise ImportError(f"{name} is not installed")
 
 sys.meta_path.insert(0, Absent())
-import pipeline.runtime, pipeline.commands.run, pipeline.cli
+import pipeline.runtime, pipeline.commands.run, pipeline.commands.chat, pipeline.cli
 sys.exit(pipeline.cli.main(sys.argv[1:]))
 """
 

@@ -61,3 +61,17 @@ def make_release(tmp_path: Path, tiny_models: dict[str, Path]) -> Callable[..., 
         return folder
 
     return make
+
+
+@pytest.fixture
+def text_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """A function that writes a release of the tiny language model, which `Release.open` then runs in PyTorch."""
+    # torch takes seconds to import, and only these tests need it.
+    from tests.runtime import tiny_texts
+
+    monkeypatch.setattr("pipeline.runtime.release.open_session", lambda *_: tiny_texts.session())
+
+    def make(**changes: Any) -> Path:
+        return tiny_texts.write_release(tmp_path / "texts", **changes)
+
+    return make

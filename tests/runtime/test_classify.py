@@ -102,7 +102,7 @@ def test_a_verb_is_not_mistaken_for_another(folder: Path, tmp_path: Path) -> Non
     ):
         Release.open(folder, "onnxruntime").encode(["a text"])
     other = tiny.write_release(tmp_path / "other", verb="transcribe", task="speech")
-    with pytest.raises(RuntimeInputError, match="is there to transcribe, and this runtime knows encode, classify and generate"):
+    with pytest.raises(RuntimeInputError, match=r"is there to transcribe, and this runtime knows .* and generate"):
         Release.open(other)
 
 
