@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines.decoders import POSITION, ROWS, TOKENS
 from pipeline.layout import Engine, Layout
 from pipeline.records.export import Export
+from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
 from pipeline.runtime.session import Precision, open_session
 
 MODEL = "bard-chat"

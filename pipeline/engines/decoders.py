@@ -7,9 +7,11 @@ Each engine writes the graph of `pipeline.students.decoder.Decoder` in its own o
 from collections.abc import Sequence
 
 from pipeline.engines.spec import ModelSpec, TensorSpec
+from pipeline.runtime.decoder_call import LOGITS as LOGITS
+from pipeline.runtime.decoder_call import POSITION as POSITION
+from pipeline.runtime.decoder_call import ROWS as ROWS
+from pipeline.runtime.decoder_call import TOKENS as TOKENS
 from pipeline.students.decoder import DecoderConfig
-
-TOKENS, POSITION, ROWS, LOGITS = "tokens", "position", "rows", "logits"
 
 
 def decoder_spec(config: DecoderConfig, tokens: Sequence[int], caches: Sequence[int]) -> ModelSpec:

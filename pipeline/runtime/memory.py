@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
 from pipeline.runtime.errors import EngineError, RuntimeInputError
 from pipeline.runtime.sampling import Ids, Logits
 from pipeline.runtime.session import Session, State
 
 # The inputs of a decoder, as `pipeline.engines.decoders` names them.
-_TOKENS, _POSITION, _ROWS = "tokens", "position", "rows"
 
 
 class Memory:
@@ -30,7 +30,7 @@ class Memory:
         self._length = 0
         # Arrays of a step, which are made once: a step of a small model takes a tenth of a millisecond.
         self._token, self._position, self._first = (np.zeros(shape, np.int32) for shape in ((1, 1), (1,), (1,)))
-        self._step = {_TOKENS: self._token, _POSITION: self._position, _ROWS: self._first}
+        self._step = {TOKENS: self._token, POSITION: self._position, ROWS: self._first}
 
     @property
     def ids(self) -> Ids:
@@ -90,7 +90,7 @@ class Memory:
             raise RuntimeInputError(f"{start + count} tokens do not fit into a context of {self.context}")
         ids = np.asarray(tokens, np.int32)
         rows = np.arange(count, dtype=np.int32) if every else np.array([count - 1], np.int32)
-        inputs = {_TOKENS: ids[None], _POSITION: np.array([start], np.int32), _ROWS: rows}
+        inputs = {TOKENS: ids[None], POSITION: np.array([start], np.int32), ROWS: rows}
         logits = self._run(inputs, len(rows))
         self._held[start : start + count] = ids
         self._length = start + count

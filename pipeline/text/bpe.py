@@ -81,9 +81,7 @@ def trimmed_tokenizer(tokenizer: Tokenizer, kept: NDArray[np.int64]) -> Tokenize
     model = state["model"]
     model["vocab"] = {token: new_id[index] for token, index in model["vocab"].items() if index in new_id}
     model["merges"] = [
-        pair
-        for pair in model["merges"]
-        if all(part in model["vocab"] for part in (*_pair(pair), "".join(_pair(pair))))
+        pair for pair in model["merges"] if all(part in model["vocab"] for part in (*_pair(pair), "".join(_pair(pair))))
     ]
     state["added_tokens"] = [
         {**entry, "id": new_id[entry["id"]]} for entry in state["added_tokens"] if entry["id"] in new_id

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.decoders import POSITION, ROWS, TOKENS
-from pipeline.engines.spec import Arrays
 from pipeline.errors import StageError
 from pipeline.progress import track
-from pipeline.runtime.session import Session
+from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
+from pipeline.runtime.session import Inputs, Session
 from pipeline.text.prepared import Prepared
 
 _LN2 = float(np.log(2.0))
@@ -35,7 +34,7 @@ class Scored:
     likeliest: NDArray[np.int32]
 
 
-def whole_call(ids: NDArray[np.int32]) -> Arrays:
+def whole_call(ids: NDArray[np.int32]) -> Inputs:
     """The inputs of one call that reads a text from its start and gives a row for each of its n tokens."""
     count = len(ids)
     return {

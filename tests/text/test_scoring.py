@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.engines.decoders import POSITION, ROWS, TOKENS
 from pipeline.errors import StageError
+from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
 from pipeline.runtime.session import Inputs, Positions, State
 from pipeline.text import scoring
 from pipeline.text.prepared import Prepared

@@ -137,9 +137,7 @@ def sparse(
 def by_session(session: Session) -> Score:
     """A teacher that runs in an engine, one text a call; see `pipeline.engines.decoders.decoder_spec`."""
 
-    def score(
-        texts: Sequence[NDArray[np.int32]], rows: Sequence[NDArray[np.int64]]
-    ) -> Iterator[NDArray[np.float32]]:
+    def score(texts: Sequence[NDArray[np.int32]], rows: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
         state = session.new_state()
         start = np.zeros(1, np.int32)
         for tokens, wanted in zip(texts, rows, strict=True):

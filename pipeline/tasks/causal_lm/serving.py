@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline import files, students
-from pipeline.engines.decoders import POSITION, ROWS, TOKENS, decoder_spec
+from pipeline.engines.decoders import decoder_spec
 from pipeline.engines.spec import Arrays, Case, ModelSpec
 from pipeline.errors import InputError
 from pipeline.layout import CONFIG, ModelLayout
+from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
 from pipeline.students.decoder import Decoder, DecoderConfig
 from pipeline.tasks.causal_lm.judging import heldout
 from pipeline.tasks.causal_lm.params import ModelParams
@@ -46,8 +47,9 @@ def example() -> dict[str, Tensor]:
 
 
 def load_teacher(paths: ModelLayout) -> nn.Module | None:
-    """The teacher's decoder."""
-    return students.load_model(paths.teacher_checkpoint, Decoder)
+    """The teacher's decoder; None for one that no engine runs, such as GPT-2, which is there to learn from."""
+    model = students.load_model(paths.teacher_checkpoint, Decoder)
+    return None if model.config.unsupported_by_engines() else model
 
 
 def model_spec(params: ModelParams, paths: ModelLayout) -> ModelSpec:
@@ -77,6 +79,8 @@ def cases(params: ModelParams, paths: ModelLayout) -> Sequence[Case]:
 
 
 def _spec(params: ModelParams, config: DecoderConfig) -> ModelSpec:
+    if reason := config.unsupported_by_engines():
+        raise InputError(f"the decoder {reason}, and engines run none of that kind: distil it into a `student`")
     return decoder_spec(config, params.export.tokens, params.export.caches)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import students, weights
-from pipeline.engines.decoders import POSITION, ROWS, TOKENS
 from pipeline.errors import InputError
 from pipeline.layout import CALIBRATION, CHAT, GENERATION, REPORT, TOKENIZER
 from pipeline.records.step import StepReport
+from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
 from pipeline.tasks.base import Step, Work
 from pipeline.tasks.causal_lm.judging import REFERENCE
 from pipeline.tasks.causal_lm.params import ModelParams
