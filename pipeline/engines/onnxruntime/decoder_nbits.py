@@ -1,6 +1,6 @@
 """int8 and int4 for the graphs of decoders, with MatMulNBits: weights in blocks, activations in int8 as they come."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 
 from pipeline.engines.exporter import NotAvailableError
-from pipeline.engines.onnxruntime.blocks import INT4_BLOCK, affine_blocks, block_sums, pack, symmetric_blocks
+from pipeline.engines.onnxruntime.blocks import INT4_BLOCK, affine_blocks, pack, symmetric_blocks
 from pipeline.engines.onnxruntime.decoder import CONTRIB
 from pipeline.layout import Variant
 
@@ -90,7 +90,7 @@ class _Reducer:
         tape = Tape()
         block = _block(_matrix(node).shape[1])
         rows, scales = self._int8(node, block)
-        apart = tape.op("Unsqueeze", [scales, self._constant("axis_2", lambda: np.array([2]))])
+        apart = tape.op("Unsqueeze", [scales, self._constant("axis_2", np.array([2]))])
         blocks = tape.op(
             "GatherBlockQuantized",
             [rows, node.inputs[1], apart],
@@ -98,7 +98,7 @@ class _Reducer:
             domain=CONTRIB,
             name=node.name,
         )
-        tape.op("Reshape", [blocks, self._constant("blocks_together", lambda: np.array([0, 0, -1]))])
+        tape.op("Reshape", [blocks, self._constant("blocks_together", np.array([0, 0, -1]))])
         self._replace(node, tape)
 
     def multiply_int8(self, node: ir.Node) -> None:
@@ -115,16 +115,17 @@ class _Reducer:
         """
         tape = Tape()
         q, step, least = affine_blocks(_matrix(node))
-        constants = {"int4": pack(q), "step": step, "offset": np.ascontiguousarray((least + 8 * step).T)}
-        values = {kind: self._constant(f"{node.name}.{kind}", lambda a=array: a) for kind, array in constants.items()}
-        product = _product(tape, node, 4, INT4_BLOCK, values["int4"], values["step"])
+        packed, steps = self._constant(f"{node.name}.int4", pack(q)), self._constant(f"{node.name}.step", step)
+        offset = self._constant(f"{node.name}.offset", np.ascontiguousarray((least + 8 * step).T))
+        product = _product(tape, node, 4, INT4_BLOCK, packed, steps)
         x = node.inputs[0]
         assert x is not None
         if f"{x.name}.sums" not in self._shared:
-            inputs = _matrix(node).shape[1]
-            matrix = self._constant(f"block_sums.{inputs}", lambda: block_sums(inputs))
-            self._shared[f"{x.name}.sums"] = tape.op("MatMul", [x, matrix])
-        offsets = tape.op("MatMul", [self._shared[f"{x.name}.sums"], values["offset"]])
+            apart = self._constant("blocks_apart", np.array([0, 0, -1, INT4_BLOCK]))
+            last = self._constant("axis_3", np.array([3]))
+            sums = tape.op("ReduceSum", [tape.op("Reshape", [x, apart]), last], {"keepdims": 0})
+            self._shared[f"{x.name}.sums"] = sums
+        offsets = tape.op("MatMul", [self._shared[f"{x.name}.sums"], offset])
         tape.op("Add", [product, offsets])
         self._replace(node, tape)
 
@@ -140,14 +141,13 @@ class _Reducer:
         assert weight is not None
         if f"{weight.name}.int8" not in self._shared:
             q, scales = symmetric_blocks(_matrix(node), block)
-            self._constant(f"{weight.name}.int8", lambda: q)
-            self._constant(f"{weight.name}.scales", lambda: scales)
+            self._constant(f"{weight.name}.int8", q)
+            self._constant(f"{weight.name}.scales", scales)
         return self._shared[f"{weight.name}.int8"], self._shared[f"{weight.name}.scales"]
 
-    def _constant(self, name: str, make: Callable[[], NDArray[np.generic]]) -> ir.Value:
+    def _constant(self, name: str, array: NDArray[np.generic]) -> ir.Value:
         if name not in self._shared:
-            tensor = ir.tensor(make())
-            value = ir.val(name, tensor.dtype, tensor.shape, const_value=tensor)
+            value = ir.val(name, const_value=ir.tensor(array))
             self._graph.register_initializer(value)
             self._shared[name] = value
         return self._shared[name]

@@ -11,6 +11,8 @@ from pipeline.engines.exporter import Calibration, LayerError
 from pipeline.engines.layer_errors import EXAMPLES, NoiseMeter, Probe, examples
 from pipeline.engines.onnxruntime.layers import layers, only_reader
 from pipeline.engines.spec import ModelSpec
+from pipeline.runtime.onnxruntime_state import CACHE
+from pipeline.runtime.session import PAST
 
 _DEQUANTIZED = "{}_DequantizeLinear_Output"
 _ACTIVATIONS = {"Relu", "Clip"}
@@ -78,6 +80,13 @@ class _Recorder:
         options.log_severity_level = _FATAL_ONLY
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._names = names
+        self._state = {one.name: one.shape for one in self._session.get_inputs() if one.name.startswith(PAST)}
 
     def run(self, inputs: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        return dict(zip(self._names, self._session.run(None, inputs), strict=True))
+        """The values for one example; a state is empty, with room for the example where its size is open."""
+        room = max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=0)
+        state = {
+            name: np.zeros([room if axis == CACHE else axis for axis in shape], np.float32)
+            for name, shape in self._state.items()
+        }
+        return dict(zip(self._names, self._session.run(None, {**inputs, **state}), strict=True))
