@@ -1,6 +1,6 @@
 """Per-layer error of a reduced ONNX model: both models run with their intermediate values as outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -23,8 +23,8 @@ def layer_errors(fp32: ir.Model, reduced: ir.Model, spec: ModelSpec, calibration
     """See `Exporter.layer_errors`; the outputs of both models are replaced."""
     found, shown = _match(fp32.graph, reduced.graph)
     names = sorted(shown)
-    exact = _Recorder(_with_outputs(fp32, names), names)
-    noisy = _Recorder(_with_outputs(reduced, [shown[name] for name in names]), names)
+    exact = Recorder(with_outputs(fp32, names), names)
+    noisy = Recorder(with_outputs(reduced, [shown[name] for name in names]), names)
     meter = NoiseMeter()
     for inputs in examples(spec, calibration, EXAMPLES):
         meter.add(exact.run(inputs), noisy.run(inputs))
@@ -61,7 +61,7 @@ def _visible(node: ir.Node, made: set[str]) -> str:
     return after.outputs[0].name or "" if after is not None and merged else output
 
 
-def _with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
+def with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
     """The model with these float32 values as its outputs, instead of its own."""
     values = {value.name: value for node in model.graph for value in node.outputs}
     model.graph.outputs.clear()
@@ -72,7 +72,7 @@ def _with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
     return content
 
 
-class _Recorder:
+class Recorder:
     """A model that gives intermediate values, by the names of the fp32 model."""
 
     def __init__(self, content: bytes, names: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ class _Recorder:
         self._names = names
         self._state = {one.name: one.shape for one in self._session.get_inputs() if one.name.startswith(PAST)}
 
-    def run(self, inputs: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """The values for one example; a state is empty, with room for the example where its size is open."""
         room = max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=0)
         state = {

@@ -75,6 +75,12 @@ def _reduce(fp32: Path, precision: Variant, keep_float: tuple[str, ...] = ()) ->
     return path
 
 
+# Calibration texts.
+_TEXTS = {
+    "tokens": np.random.default_rng(1).integers(0, 64, (8, 40)).astype(np.int32),
+    "position": np.zeros(8, np.int32),
+    "rows": np.full(8, 39, np.int32),
+}
 _SPEC = decoder_spec(_PLAIN, [1, 32], [256, _MOST])
 
 
@@ -287,6 +293,24 @@ def test_int8_says_the_same_in_a_prompt_as_token_by_token(plain: Path) -> None:
     np.testing.assert_allclose(np.concatenate(steps), together, atol=1e-3)
 
 
+def test_int4_with_calibration_texts_rounds_the_feed_forward_parts_alone(plain: Path, tmp_path: Path) -> None:
+    path, again = tmp_path / "int4.onnx", tmp_path / "again.onnx"
+    for out in (path, again):
+        exporter.quantize(plain / "fp32.onnx", _SPEC, _TEXTS, out, precision=Variant.INT4)
+    assert path.read_bytes() == again.read_bytes()
+    bits = {node.name: _bits(node) for node in onnx.load(path).graph.node if node.op_type == "MatMulNBits"}
+    assert {name for name, count in bits.items() if count == 4} == {
+        f"layers.{layer}.{part}" for layer in (0, 1) for part in ("gate", "up", "down")
+    }
+    exact, noisy, affine = (_score(_open(file)) for file in (plain / "fp32.onnx", path, plain / "int4.onnx"))
+    lost, lost_affine = (np.sqrt(np.mean(np.square(one - exact))) / exact.std() for one in (noisy, affine))
+    assert _NOISE < lost < lost_affine
+
+
+def _bits(node: onnx.NodeProto) -> int:
+    return int(next(attribute.i for attribute in node.attribute if attribute.name == "bits"))
+
+
 def test_a_layer_that_is_kept_in_float_stays_exact(plain: Path, tmp_path: Path) -> None:
     names = [error.name for error in _errors(plain, Variant.INT4)]
     path = tmp_path / "int4.onnx"
@@ -304,9 +328,7 @@ def test_layer_errors_name_every_product_and_the_noisiest_first(plain: Path) -> 
 
 
 def _errors(folder: Path, precision: Variant) -> list[LayerError]:
-    tokens = np.random.default_rng(1).integers(0, 64, (3, 40)).astype(np.int32)
-    examples = {"tokens": tokens, "position": np.zeros(3, np.int32), "rows": np.full(3, 39, np.int32)}
-    return exporter.layer_errors(folder / "fp32.onnx", folder / f"{precision}.onnx", _SPEC, examples)
+    return exporter.layer_errors(folder / "fp32.onnx", folder / f"{precision}.onnx", _SPEC, _TEXTS)
 
 
 def test_exporting_and_reducing_twice_writes_the_same_bytes(plain: Path, tmp_path: Path) -> None:
