@@ -42,12 +42,7 @@ def affine_blocks(matrix: Floats) -> tuple[Bytes, Floats, Floats]:
 
 def pack(q: Bytes) -> Bytes:
     """Two int4 a byte, the first one in the lower half."""
-    return q[..., 0::2] | q[..., 1::2] << 4
-
-
-def block_sums(inputs: int) -> Floats:
-    """The matrix that adds up each block of 32 inputs, float32 `[inputs, inputs / 32]`."""
-    return np.repeat(np.eye(inputs // INT4_BLOCK, dtype=np.float32), INT4_BLOCK, axis=0)
+    return q[..., 0::2] | q[..., 1::2] << np.uint8(4)
 
 
 def _not_zero(scales: Floats) -> Floats:

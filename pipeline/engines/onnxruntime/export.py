@@ -80,7 +80,7 @@ class OnnxRuntimeExporter:
             raise missing_layers(self.name, fp32, keep_float, found)
         float_nodes = [node.name or "" for name in keep_float for node in found[name]]
         if is_decoder(model.graph):
-            reduce_decoder(model, fp32, precision, float_nodes)
+            reduce_decoder(model, fp32, precision, float_nodes, spec, calibration)
             _save(model, out)
             return
         try:

@@ -1,6 +1,6 @@
 """Per-layer error of a reduced ONNX model: both models run with their intermediate values as outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +11,8 @@ from pipeline.engines.exporter import Calibration, LayerError
 from pipeline.engines.layer_errors import EXAMPLES, NoiseMeter, Probe, examples
 from pipeline.engines.onnxruntime.layers import layers, only_reader
 from pipeline.engines.spec import ModelSpec
+from pipeline.runtime.onnxruntime_state import CACHE
+from pipeline.runtime.session import PAST
 
 _DEQUANTIZED = "{}_DequantizeLinear_Output"
 _ACTIVATIONS = {"Relu", "Clip"}
@@ -21,8 +23,8 @@ def layer_errors(fp32: ir.Model, reduced: ir.Model, spec: ModelSpec, calibration
     """See `Exporter.layer_errors`; the outputs of both models are replaced."""
     found, shown = _match(fp32.graph, reduced.graph)
     names = sorted(shown)
-    exact = _Recorder(_with_outputs(fp32, names), names)
-    noisy = _Recorder(_with_outputs(reduced, [shown[name] for name in names]), names)
+    exact = Recorder(with_outputs(fp32, names), names)
+    noisy = Recorder(with_outputs(reduced, [shown[name] for name in names]), names)
     meter = NoiseMeter()
     for inputs in examples(spec, calibration, EXAMPLES):
         meter.add(exact.run(inputs), noisy.run(inputs))
@@ -59,7 +61,7 @@ def _visible(node: ir.Node, made: set[str]) -> str:
     return after.outputs[0].name or "" if after is not None and merged else output
 
 
-def _with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
+def with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
     """The model with these float32 values as its outputs, instead of its own."""
     values = {value.name: value for node in model.graph for value in node.outputs}
     model.graph.outputs.clear()
@@ -70,7 +72,7 @@ def _with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
     return content
 
 
-class _Recorder:
+class Recorder:
     """A model that gives intermediate values, by the names of the fp32 model."""
 
     def __init__(self, content: bytes, names: Sequence[str]) -> None:
@@ -78,6 +80,13 @@ class _Recorder:
         options.log_severity_level = _FATAL_ONLY
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._names = names
+        self._state = {one.name: one.shape for one in self._session.get_inputs() if one.name.startswith(PAST)}
 
-    def run(self, inputs: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        return dict(zip(self._names, self._session.run(None, inputs), strict=True))
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """The values for one example; a state is empty, with room for the example where its size is open."""
+        room = max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=0)
+        state = {
+            name: np.zeros([room if axis == CACHE else axis for axis in shape], np.float32)
+            for name, shape in self._state.items()
+        }
+        return dict(zip(self._names, self._session.run(None, {**inputs, **state}), strict=True))

@@ -16,9 +16,14 @@ def layers(graph: ir.Graph) -> dict[str, list[ir.Node]]:
     """
     found: dict[str, list[ir.Node]] = defaultdict(list)
     for node in graph:
-        if node.op_type in _LAYERS:
+        if node.op_type in _LAYERS and not _picks_activations(node):
             found[_name(node)].append(node)
     return found
+
+
+def _picks_activations(node: ir.Node) -> bool:
+    """Whether a Gather reads no table, but what the model computes."""
+    return node.op_type == "Gather" and node.inputs[0] is not None and node.inputs[0].producer() is not None
 
 
 def _name(node: ir.Node) -> str:
