@@ -24,7 +24,9 @@ from pipeline.runtime.session import Precision, available_cores
 _GROUP = 32
 # Calibration examples that int4 looks at.
 _EXAMPLES = 32
-_HEAD = "__module.head"
+# Products that stay in int8. With 4 bits, queries, keys and values alone cost a model of 135M +2.0 % bits per byte, and
+# all others together +1.4 %; they are 16 % of the weights.
+_WIDE = ("head", "query_key_value")
 
 
 def is_decoder(model: openvino.Model) -> bool:
@@ -38,7 +40,7 @@ def quantize(
     """Reduce the weights of products.
 
     int8 is symmetric, with a scale a row. int4 has a scale and a zero point for each 32 inputs of a row, rounded by
-    GPTQ; the head, and a product whose inputs are no multiple of 32, stay in int8. A table of embeddings that is the
+    GPTQ. `_WIDE`, and products whose inputs are no multiple of 32, stay in int8. A table of embeddings that is the
     head too is reduced with it.
 
     Args:
@@ -67,7 +69,8 @@ def _products(model: openvino.Model) -> list[Any]:
 
 
 def _takes_int4(node: Any) -> bool:
-    return node.get_friendly_name() != _HEAD and node.input_value(1).get_shape()[1] % _GROUP == 0
+    is_wide = str(node.get_friendly_name()).endswith(_WIDE)
+    return not is_wide and node.input_value(1).get_shape()[1] % _GROUP == 0
 
 
 def _moments(model: openvino.Model, products: list[Any], texts: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -114,5 +117,7 @@ def _int4(groups: Groups) -> Any:
 def _nibbles(values: NDArray[np.uint8]) -> Any:
     """A constant of 4 bits a value, converted to float; the first of two values is the lower half of a byte."""
     flat = np.append(values.reshape(-1), np.zeros(values.size % 2, np.uint8))
-    packed = openvino.Tensor(flat[0::2] | (flat[1::2] << 4), openvino.Shape(values.shape), openvino.Type.u4)
+    # A tensor that owns its memory; one made of an array would lose it with the array.
+    packed = openvino.Tensor(openvino.Type.u4, openvino.Shape(values.shape))
+    packed.data[:] = (flat[0::2] | (flat[1::2] << 4)).reshape(packed.data.shape)
     return operators.convert(operators.constant(packed), openvino.Type.f32)

@@ -91,4 +91,5 @@ def _range(block: Floats, importance: Floats) -> tuple[Floats, Floats]:
 
 
 def _level(values: Floats, scale: Floats, zero: Floats) -> Floats:
-    return np.clip(np.rint(values / scale) + zero, 0, _LEVELS)
+    levels: Floats = np.clip(np.rint(values / scale) + zero, 0, _LEVELS)
+    return levels
