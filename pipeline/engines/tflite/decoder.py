@@ -16,7 +16,7 @@ from pipeline.engines.spec import ModelSpec, signature_name
 from pipeline.engines.tflite.decoder_graph import Store, add_signature, rotation_tables
 from pipeline.engines.tflite.decoder_products import Write, float_product, int4_product, int8_product
 from pipeline.engines.tflite.decoder_weights import HEAD, TABLE, Weights, weights_of
-from pipeline.engines.tflite.graph import File
+from pipeline.engines.tflite.graph_file import File
 from pipeline.layout import Engine, Variant
 from pipeline.students.decoder import Decoder, DecoderConfig
 

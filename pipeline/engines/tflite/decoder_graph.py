@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pipeline.engines.decoders import LOGITS, POSITION, ROWS, TOKENS
 from pipeline.engines.tflite.decoder_products import Product
 from pipeline.engines.tflite.decoder_weights import HEAD, NORM
-from pipeline.engines.tflite.graph import Constant, File, Graph, Tensor
+from pipeline.engines.tflite.graph import Graph, Tensor
+from pipeline.engines.tflite.graph_file import Constant, File
 from pipeline.runtime.session import PAST, PRESENT
 from pipeline.students.decoder import DecoderConfig, rotation_at
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.tflite.graph import Constant, File, Graph, Tensor
+from pipeline.engines.tflite.graph import Graph, Tensor
+from pipeline.engines.tflite.graph_file import Constant, File
 
 Matrix = NDArray[np.float32]
 
