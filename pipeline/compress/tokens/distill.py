@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from pipeline.compress.tokens.forward import training_features
 from pipeline.compress.tokens.losses import sparse_cross_entropy
 from pipeline.compress.tokens.stream import Batches, Lesson
 from pipeline.compress.training import Schedule, TrainReport
@@ -134,8 +135,7 @@ class _Run:
             optimizer.zero_grad(set_to_none=True)
         batch = batches[number]
         dtype = torch.bfloat16 if self._rates.bf16 else torch.float32
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._rates.bf16):
-            features = self._student.features(batch.tokens).flatten(0, 1)
+        features = training_features(self._student, batch.tokens, dtype).flatten(0, 1)
         loss = sparse_cross_entropy(features, self._student.head_weight, batch.targets, dtype)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._student.parameters(), _MAX_GRADIENT_NORM)
