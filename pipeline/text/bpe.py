@@ -28,6 +28,8 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer) -> list[NDArray[np.int32]
     """The tokens of each whole text, without special ones, int32 `[n]` each."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    # A text that writes about `<|endoftext|>` means the characters.
+    tokenizer.encode_special_tokens = True
     return [np.array(one.ids, np.int32) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
@@ -57,11 +59,11 @@ def trim(tokenizer: Tokenizer, counts: NDArray[np.int64], size: int, keep: Seque
         raise InputError(f"a vocabulary of {size} does not hold the {len(kept)} bytes and special tokens that stay")
     names = {index: token for token, index in vocabulary.items()}
     for index in np.argsort(-counts, kind="stable"):
-        token = names.get(int(index))
         if counts[index] == 0 or len(kept) == size:
             break
-        if token is not None and token not in special:
-            wanted = _closure(token, parts, kept)
+        name = names.get(int(index))
+        if name is not None and name not in special:
+            wanted = _closure(name, parts, kept)
             if len(kept) + len(wanted) <= size:
                 kept |= wanted
     ids = {**vocabulary, **special}

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.compress.tokens.alignment import Aligned
-from pipeline.runtime.session import Session
 
-# Logits of some rows of each of some texts: (tokens of each text, rows of each text) -> float32 [rows, vocabulary] each.
+# (tokens of each text, rows of each text) -> logits of these rows, float32 [rows, vocabulary] for each text.
 Score = Callable[[Sequence[NDArray[np.int32]], Sequence[NDArray[np.int64]]], Iterator[NDArray[np.float32]]]
 
 
@@ -23,8 +23,8 @@ class Sparsity:
 
     Attributes:
         top: the most probable tokens, with their probabilities.
-        drawn: draws from the others, each with an equal share of their sum. So the expected value of what is kept is the
-            whole distribution (Random Sampling KD, arXiv:2503.16870); the top alone would be biased.
+        drawn: draws from the others, each with an equal share of their sum. So the expected value of what is kept is
+            the whole distribution (Random Sampling KD, arXiv:2503.16870); the top alone would be biased.
     """
 
     top: int
@@ -86,6 +86,19 @@ def label(
     )
 
 
+def join(parts: Sequence[Labels]) -> Labels:
+    """The labels of several parts as one, in their order; at least one part."""
+    starts = np.concatenate([[0], np.cumsum([len(part.tokens) for part in parts])]).astype(np.int64)
+    ends = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=False)]
+    return Labels(
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([np.zeros(1, np.int64), *ends]),
+        np.concatenate([part.places + start for part, start in zip(parts, starts, strict=False)]),
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+    )
+
+
 class PieceSum:
     """Sums a teacher's probabilities by the first piece of its tokens.
 
@@ -95,20 +108,17 @@ class PieceSum:
     """
 
     def __init__(self, first: NDArray[np.int64], vocabulary: int) -> None:
-        known = np.flatnonzero(first >= 0)
-        self._order = known[np.argsort(first[known], kind="stable")]
-        self._pieces, self._starts = np.unique(first[self._order], return_index=True)
+        # What is left out is summed into one more column, which is dropped.
+        self._first = torch.from_numpy(np.where(first < 0, vocabulary, first))
         self._vocabulary = vocabulary
 
     def __call__(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of the pieces, float32 `[n, vocabulary]`, of logits `[n, teacher's vocabulary]`."""
-        chosen = logits[:, self._order]
-        chosen -= chosen.max(axis=1, keepdims=True)
-        np.exp(chosen, out=chosen)
-        summed = np.zeros((len(logits), self._vocabulary), np.float32)
-        summed[:, self._pieces] = np.add.reduceat(chosen, self._starts, axis=1)
-        summed /= summed.sum(axis=1, keepdims=True)
-        return summed
+        values = torch.from_numpy(np.exp(logits - logits.max(axis=1, keepdims=True)))
+        summed = torch.zeros(len(logits), self._vocabulary + 1).index_add_(1, self._first, values)
+        chosen: NDArray[np.float32] = summed[:, : self._vocabulary].numpy()
+        chosen /= chosen.sum(axis=1, keepdims=True)
+        return chosen
 
 
 def sparse(
@@ -132,17 +142,3 @@ def sparse(
         np.concatenate([best, drawn], axis=1).astype(np.uint16),
         np.concatenate([values, shares], axis=1).astype(np.float16),
     )
-
-
-def by_session(session: Session) -> Score:
-    """A teacher that runs in an engine, one text a call; see `pipeline.engines.decoders.decoder_spec`."""
-
-    def score(texts: Sequence[NDArray[np.int32]], rows: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
-        state = session.new_state()
-        start = np.zeros(1, np.int32)
-        for tokens, wanted in zip(texts, rows, strict=True):
-            if state is not None:
-                state.rewind(0)
-            yield session.run({"tokens": tokens[None], "position": start, "rows": wanted.astype(np.int32)}, state)
-
-    return score
