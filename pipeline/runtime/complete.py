@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from heapq import nlargest
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -77,7 +78,9 @@ class Completer:
             for score, tokens in live:
                 row = log_probabilities(self._memory.follow([*kept, *tokens]))
                 row = row[: len(ends)]
-                done.append(_Beginning(score + float(np.logaddexp.reduce(row[ends])), tokens))
+                # The healed token alone adds nothing to the text: no candidate, but a beginning of some.
+                if tokens != (healed,):
+                    done.append(_Beginning(score + float(np.logaddexp.reduce(row[ends])), tokens))
                 row[ends] = -np.inf
                 best = np.argpartition(-row, min(width, len(row) - 1))[:width]
                 longer += [_Beginning(score + float(row[token]), (*tokens, int(token))) for token in best]
@@ -93,13 +96,11 @@ class Completer:
         row = log_probabilities(self._memory.follow(kept))[allowed]
         row -= np.logaddexp.reduce(row)
         begun = len(self._vocabulary.texts[healed])
-        rests = [self._vocabulary.texts[token][begun:] for token in allowed]
-        found = [
-            _Beginning(float(score), (int(token),))
-            for score, token, rest in zip(row, allowed, rests, strict=True)
-            if not rest or _CONTINUES[until](rest)
-        ]
-        return nlargest(width, found)
+        # Best first: behind a space, half of the vocabulary is allowed, and only a few tokens are looked at.
+        order = (int(place) for place in np.argsort(-row, kind="stable"))
+        rests = ((place, self._vocabulary.texts[allowed[place]][begun:]) for place in order)
+        fitting = (place for place, rest in rests if not rest or _CONTINUES[until](rest))
+        return [_Beginning(float(row[place]), (int(allowed[place]),)) for place in islice(fitting, width)]
 
     def _ends(self, until: Until) -> NDArray[np.bool_]:
         """By token, whether it ends the word or line that it would stand in."""

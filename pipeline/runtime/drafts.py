@@ -3,7 +3,8 @@
 The text is the same with and without guesses (speculative decoding, arXiv:2211.17192): each token is chosen from the
 model's own logits, with the same random numbers, and a wrong guess is forgotten. That holds as far as an engine gives
 the same logits for a token whether it comes alone or among others. Where the best two are closer than `CLOSE`, a call
-of one token therefore decides.
+of one token therefore decides. It does not hold at all where activations are rounded: engines have other kernels for
+several tokens, and the logits of one are 1 to 3 off. There drafts are refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from pipeline.runtime.errors import RuntimeInputError
 from pipeline.runtime.memory import Memory
 from pipeline.runtime.sampling import Ids, Logits, Sampling, choose, penalized
+from pipeline.runtime.session import Precision
 
 Drafts = Literal["none", "prompt"]
 
@@ -64,15 +66,26 @@ class PromptLookup:
         return found
 
 
-def drafter(name: Drafts) -> Drafter | None:
+def drafter(name: Drafts, precision: Precision) -> Drafter | None:
     """A new drafter for one text; `None` for no drafts.
 
+    Args:
+        name: which one.
+        precision: of the model that checks the guesses.
+
     Raises:
-        RuntimeInputError: there is none of this name.
+        RuntimeInputError: there is none of this name, or with this precision the text would be another one.
     """
     if name not in ("none", "prompt"):
         raise RuntimeInputError(f"drafts is {name!r}: choose none or prompt")
-    return PromptLookup() if name == "prompt" else None
+    if name == "none":
+        return None
+    if (rounded := precision.activations) != "fp32" or (rounded := precision.inference) != "f32":
+        raise RuntimeInputError(
+            f"drafts would change the text: the model computes in {rounded}, where several tokens at once are rounded "
+            "otherwise than one. Leave them out, or take an engine whose variant computes in fp32"
+        )
+    return PromptLookup()
 
 
 def drafted_tokens(

@@ -19,10 +19,11 @@ from pipeline.runtime.manifest import Manifest
 from pipeline.runtime.memory import Memory
 from pipeline.runtime.sampling import GREEDY, Logits, Sampling, choose
 from pipeline.runtime.score import bits_per_byte
-from pipeline.runtime.session import Session
+from pipeline.runtime.session import Precision, Session
 from pipeline.runtime.streaming import TextStream
 from pipeline.runtime.vocabulary import Vocabulary
 
+FP32 = Precision()
 # How a token reads may depend on those before it: on so many at most.
 _BEFORE = 8
 
@@ -89,6 +90,7 @@ class Generator:
         start: int,
         end: Collection[int],
         chat_format: ChatFormat | None = None,
+        precision: Precision = FP32,
     ) -> None:
         """Take parts that are ready.
 
@@ -100,9 +102,10 @@ class Generator:
             start: the token before every text.
             end: tokens that end a text.
             chat_format: how conversations are written.
+            precision: what the session computes in.
         """
         self.vocabulary, self.context, self.chat_format = vocabulary, context, chat_format
-        self._engine, self._session = engine, session
+        self._engine, self._session, self._precision = engine, session, precision
         turn = () if chat_format is None else (vocabulary.special[chat_format.end_of_turn],)
         self._start, self._end = start, frozenset((*end, *turn))
         self._memory = self.new_memory()
@@ -126,6 +129,7 @@ class Generator:
             start=manifest.number("start_token"),
             end=manifest.numbers("end_tokens"),
             chat_format=read_chat_format(manifest.path(chat), vocabulary.special) if chat else None,
+            precision=manifest.engines[engine].precision,
         )
 
     def new_memory(self) -> Memory:
@@ -168,7 +172,7 @@ class Generator:
         if max_tokens < 1:
             raise RuntimeInputError(f"max_tokens is {max_tokens}: at least 1 is needed")
         stream = TextStream(self.vocabulary.tokenizer, prompt[-_BEFORE:], stop)
-        found = tokens(memory, prompt, sampling, stop=self._end, rng=rng, drafts=drafter(drafts))
+        found = tokens(memory, prompt, sampling, stop=self._end, rng=rng, drafts=drafter(drafts, self._precision))
         # The last token that is chosen need not be held.
         return Answer(found, stream, max_tokens, self.context - len(prompt) + 1)
 

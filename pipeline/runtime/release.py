@@ -159,8 +159,9 @@ class Release:
     ) -> Answer:
         """Continue a text.
 
-        What the prompt shares with the text before it is not computed again. A text that is not ended when the next
-        one begins cannot be taken any further.
+        What the prompt shares with the text before it is not computed again. Where activations are rounded, that may
+        turn a text where two tokens are about equally probable. A text that is not ended when the next one begins
+        cannot be taken any further.
 
         Args:
             prompt: what is continued. Special tokens in it are read as the characters that they are written with.
@@ -173,14 +174,14 @@ class Release:
             seed: with the same one, the same text comes again; `None` gives another one each time, if `temperature`
                 is above 0.
             drafts: `prompt` guesses tokens from what the text repeats. The text stays the same, and texts that repeat
-                a lot may come sooner.
+                a lot may come sooner. It is refused where activations are rounded: the text would not be the same.
 
         Returns:
             The text as it comes: pieces that are whole characters. `"".join(...)` makes one text of it.
 
         Raises:
             RuntimeInputError: the release does not generate, the prompt is empty, binary or longer than the context,
-                a stop string is empty, or a number is not what it may be.
+                a stop string is empty, a number is not what it may be, or drafts would change the text.
         """
         return self._generator().generate(
             prompt,

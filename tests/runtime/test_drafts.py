@@ -11,6 +11,7 @@ from pipeline.runtime.errors import RuntimeInputError
 from pipeline.runtime.generate import tokens
 from pipeline.runtime.memory import Memory
 from pipeline.runtime.sampling import GREEDY, Ids, Sampling
+from pipeline.runtime.session import Precision
 from tests.runtime import tiny_texts
 
 PROMPT = [0, 70, 80, 90, 70, 80, 90, 70, 80]
@@ -79,6 +80,14 @@ def test_prompt_lookup_guesses_what_followed_the_last_time() -> None:
 
 
 def test_an_unknown_kind_of_drafts_is_named() -> None:
-    assert drafter("none") is None
+    assert drafter("none", Precision()) is None
+    assert isinstance(drafter("prompt", Precision(weights="int4")), PromptLookup)
     with pytest.raises(RuntimeInputError, match="drafts is 'student': choose none or prompt"):
-        drafter("student")  # type: ignore[arg-type]
+        drafter("student", Precision())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", [Precision(activations="int8 dynamic"), Precision(inference="bf16")])
+def test_drafts_are_refused_where_the_text_would_be_another_one(precision: Precision) -> None:
+    assert drafter("none", precision) is None
+    with pytest.raises(RuntimeInputError, match=r"would change the text: the model computes in (int8 dynamic|bf16)"):
+        drafter("prompt", precision)

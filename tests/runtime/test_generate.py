@@ -190,6 +190,12 @@ def test_candidates_begin_as_the_last_token_does_and_have_the_models_probability
     assert all(rest and 0 < share < 1 for rest, share in found)
 
 
+def test_a_whole_word_gets_as_many_candidates_as_a_begun_one() -> None:
+    found = tiny_texts.generator().complete("the number", 4)
+    assert len(found) == 4
+    assert all(rest for rest, _ in found)
+
+
 def test_a_word_behind_a_space_is_the_next_one() -> None:
     for rest, _ in tiny_texts.generator().complete("the ", 5, max_tokens=1):
         assert rest[0].isalnum() or rest[0] == "_" or rest[0] == "\ufffd"
