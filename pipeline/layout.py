@@ -13,6 +13,7 @@ artifacts/benchmark/              results.json, metrics.json, samples/
 artifacts/gate/verdict.json       the whole fleet's; models/<model>.json holds one model's
 artifacts/report/index.html
 artifacts/history.jsonl           what nightly builds found
+artifacts/unfinished/             what a stage that was killed goes on from
 """
 
 from dataclasses import dataclass
@@ -100,6 +101,10 @@ class ModelLayout:
 
     def loss_curve(self, step: str) -> Path:
         return self._base / "curves" / f"{step}.csv"
+
+    def unfinished(self, name: str) -> Path:
+        """What a long stage keeps of its work, so that it goes on after a kill; removed when the stage ends."""
+        return self.root / "artifacts" / "unfinished" / self.model / name
 
     def export(self, engine: Engine) -> Path:
         return self._base / "export" / engine

@@ -6,14 +6,12 @@ from pipeline.records.base import Record
 
 
 class Generation(Record):
-    """Token ids and sizes; the task writes them, and they become facts of manifest.json.
+    """Token ids; the task writes them, and they become facts of manifest.json.
 
     Attributes:
         start: the token before every text; where a model has none, the one that separates texts.
         end: the tokens that end a text or an answer.
-        context: the most tokens that the largest cache holds, prompt and answer together.
     """
 
     start: int = Field(ge=0)
     end: tuple[int, ...]
-    context: int = Field(ge=2)

@@ -105,7 +105,7 @@ def _copy_input_file(paths: ModelLayout, verb: str, folder: Path) -> dict[str, A
 def _generation(paths: ModelLayout, folder: Path) -> dict[str, Any]:
     """What a generator needs to know, and chat.json where the model chats."""
     known = Generation.read(paths.quantized / GENERATION)
-    facts = {"context": known.context, "start_token": known.start, "end_tokens": list(known.end)}
+    facts: dict[str, Any] = {"start_token": known.start, "end_tokens": list(known.end)}
     if not (paths.quantized / CHAT).is_file():
         return facts
     shutil.copyfile(paths.quantized / CHAT, folder / CHAT)

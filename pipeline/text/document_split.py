@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -45,6 +45,14 @@ class Documents:
     validation: tuple[Whole, ...]
     heldout: tuple[Whole, ...]
     groups: dict[str, tuple[str, ...]]
+
+    def cut(self, judged_bytes: int) -> "Documents":
+        """The same with validation and held-out documents cut, so that models with other tokens read the same."""
+        return replace(
+            self,
+            validation=tuple(one.cut(judged_bytes) for one in self.validation),
+            heldout=tuple(one.cut(judged_bytes) for one in self.heldout),
+        )
 
 
 def split_documents(documents: Sequence[Whole], sizes: DocumentSizes, seed: int, where: str) -> Documents:

@@ -35,6 +35,10 @@ class Whole:
     group: str
     text: str
 
+    def cut(self, max_bytes: int) -> "Whole":
+        """Its first `max_bytes` in UTF-8, without a broken character at the end."""
+        return Whole(self.group, self.text.encode()[:max_bytes].decode(errors="ignore"))
+
 
 def from_docstrings(lock: Path, share: float, processes: int) -> list[Whole]:
     """The docstrings of the packages pinned in `lock`, in the order of package and path.

@@ -30,7 +30,7 @@ class Prepared:
 
 
 def prepare(text: str, tokenizer: Tokenizer, start: int, max_tokens: int, group: str = "") -> Prepared:
-    """A text behind the start token, cut at `max_tokens`, the start included."""
+    """A text behind the start token, cut at `max_tokens`, the start included; one that fits is read whole."""
     encoded = tokenizer.encode(text, add_special_tokens=False)
     kept = encoded.ids[: max_tokens - 1]
     whole = len(kept) == len(encoded.ids)

@@ -31,6 +31,10 @@ class Sparsity:
     drawn: int
 
 
+# Where the teacher stage leaves them, and the ids of the student's tokens in the teacher's vocabulary beside them.
+FILE, KEPT = "labels.safetensors", "kept"
+
+
 @dataclass(frozen=True)
 class Labels:
     """Sparse distributions of the next token, at some positions of n texts.

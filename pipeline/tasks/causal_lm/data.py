@@ -18,4 +18,5 @@ def make_data(work: Work[ModelParams]) -> None:
         where = work.root / "data" / "raw"
         found = documents.from_folder(where)
     sizes = DocumentSizes(**data.model_dump(include=set(DocumentSizes.__dataclass_fields__)))
-    document_split.save(document_split.split_documents(found, sizes, work.seed, str(where)), work.out)
+    made = document_split.split_documents(found, sizes, work.seed, str(where))
+    document_split.save(made.cut(data.judged_bytes), work.out)

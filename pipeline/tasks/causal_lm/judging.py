@@ -18,8 +18,8 @@ from pipeline.text.scoring import Scored
 # What PyTorch says in fp32: the likeliest token at each place of the held-out texts, and greedy continuations.
 REFERENCE = "reference.safetensors"
 LIKELIEST, GREEDY = "likeliest", "greedy"
-# Tokens of a held-out text that are continued greedily.
-_PROMPT = 24
+# Held-out texts whose first tokens are continued greedily, and how far.
+_GREEDY_TEXTS, _PROMPT_TOKENS, _GREEDY_TOKENS = 6, 24, 32
 
 
 def heldout(params: ModelParams, data: Path, model: Path) -> list[Prepared]:
@@ -30,7 +30,7 @@ def heldout(params: ModelParams, data: Path, model: Path) -> list[Prepared]:
         data: the folder with the split texts.
         model: the folder with the model's tokenizer.
     """
-    return list(read_prepared(data / storage.HELDOUT, model, params.data.judged_tokens))
+    return list(read_prepared(data / storage.HELDOUT, model, max(params.export.caches)))
 
 
 def evaluate(session: Session, params: ModelParams, paths: ModelLayout) -> Mapping[str, float]:
@@ -46,7 +46,7 @@ def evaluate(session: Session, params: ModelParams, paths: ModelLayout) -> Mappi
 
 def score(session: Session, params: ModelParams, paths: ModelLayout) -> float:
     """Bits per byte of the validation texts; negative, because more is better."""
-    texts = list(read_prepared(paths.data / storage.VALIDATION, paths.quantized, params.data.judged_tokens))
+    texts = list(read_prepared(paths.data / storage.VALIDATION, paths.quantized, max(params.export.caches)))
     return -scoring.bits_per_byte(scoring.score(session, texts, "score"))
 
 
@@ -62,8 +62,8 @@ def foretelling(scored: Sequence[Scored]) -> dict[str, float]:
 
 def continue_greedily(session: Session, params: ModelParams, data: Path, model: Path) -> NDArray[np.int32]:
     """The greedy texts behind the first tokens of held-out texts, int32 `[texts, tokens]`."""
-    prompts = [text.ids[:_PROMPT] for text in heldout(params, data, model)[: params.verify.greedy_texts]]
-    return np.stack([scoring.greedy(session, prompt, params.verify.greedy_tokens) for prompt in prompts])
+    prompts = [text.ids[:_PROMPT_TOKENS] for text in heldout(params, data, model)[:_GREEDY_TEXTS]]
+    return np.stack([scoring.greedy(session, prompt, _GREEDY_TOKENS) for prompt in prompts])
 
 
 def write_reference(session: Session, params: ModelParams, data: Path, model: Path) -> dict[str, float]:

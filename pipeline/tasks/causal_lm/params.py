@@ -13,9 +13,13 @@ from pipeline.params.quality import Measure, QualityCheck
 from pipeline.params.sources import FromGguf, FromHub, FromPackage, FromPath, Weights
 from pipeline.params.values import (
     Block,
+    Fraction,
+    Inference,
+    NonNegativeFloat,
     NonNegativeInt,
     NoStep,
     OrAbsent,
+    OrNone,
     PositiveFloat,
     PositiveInt,
     QualityBudget,
@@ -36,7 +40,7 @@ class DataParams(Block):
         train_bytes: of texts to train on at most; where nothing is trained, a few calibrate the engines.
         validation_documents: on which reduced precisions are judged while they are made.
         heldout_documents: on which quality is judged.
-        judged_tokens: tokens at which an evaluated text is cut, the start token included.
+        judged_bytes: at which validation and held-out documents are cut, so that all models are judged on the same.
         holdout_fraction: share of the packages that are for evaluation.
     """
 
@@ -45,16 +49,77 @@ class DataParams(Block):
     train_bytes: PositiveInt
     validation_documents: PositiveInt
     heldout_documents: PositiveInt
-    judged_tokens: PositiveInt
+    judged_bytes: PositiveInt
     holdout_fraction: Share
 
 
+class LabelParams(Block):
+    """What the teacher says of training texts, in the student's tokens; see pipeline.compress.tokens.labels.
+
+    Attributes:
+        vocabulary: tokens of the student: the teacher's, trimmed to the frequent ones.
+        bytes: of training texts that the teacher reads.
+        top: the most probable tokens that are kept of each distribution.
+        drawn: draws from the others, which stand for all of them.
+    """
+
+    vocabulary: PositiveInt
+    bytes: PositiveInt
+    top: PositiveInt
+    drawn: PositiveInt
+
+
 class TeacherParams(Weights):
-    """The teacher: where its weights come from."""
+    """The teacher: where its weights come from, and what it labels.
+
+    Attributes:
+        label: `none` where nothing is trained.
+    """
 
     package_may_hold_gguf: ClassVar[bool] = True
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    label: OrNone[LabelParams]
+
+
+class StudentParams(Block):
+    """The student's architecture; widths in units of features."""
+
+    architecture: Literal["decoder"]
+    hidden_dim: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    head_dim: PositiveInt
+    ffn_dim: PositiveInt
+
+
+class DistillParams(Block):
+    """Training on a stream of texts, part of it with the teacher's distributions; see pipeline.compress.tokens.
+
+    Attributes:
+        tokens: to train on; a stream that is shorter is gone through again.
+        windows: of a batch.
+        window_tokens: of a window.
+        learning_rate: of AdamW, which moves the table and the norms.
+        matrix_rate: of Muon, which moves the matrices of the layers.
+        precision: of the matrix products; weights and updates are f32.
+        teacher_weight: of the teacher's distribution where there is one; the rest is the text's own next token.
+        labelled_share: of a batch's windows, once labelled texts are mixed in.
+        labelled_from: share of the training that goes before.
+    """
+
+    tokens: PositiveInt
+    windows: PositiveInt
+    window_tokens: PositiveInt
+    learning_rate: PositiveFloat
+    matrix_rate: PositiveFloat
+    warmup_fraction: Fraction
+    weight_decay: NonNegativeFloat
+    precision: Inference
+    teacher_weight: Fraction
+    labelled_share: Fraction
+    labelled_from: Fraction
 
 
 class ExportParams(blocks.ExportParams):
@@ -68,18 +133,6 @@ class ExportParams(blocks.ExportParams):
     batch: Literal[1]
     tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     caches: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-
-
-class VerifyParams(blocks.VerifyParams):
-    """How exports are compared with PyTorch.
-
-    Attributes:
-        greedy_texts: held-out texts whose first tokens are continued, token by token.
-        greedy_tokens: how far.
-    """
-
-    greedy_texts: PositiveInt
-    greedy_tokens: PositiveInt
 
 
 class BudgetCase(blocks.BudgetCase):
@@ -139,19 +192,18 @@ class ModelParams(blocks.ModelParams):
     task: Literal["causal_lm"]
     data: DataParams
     teacher: TeacherParams
-    student: OrAbsent[Block] = None
-    distill: NoStep
+    student: OrAbsent[StudentParams] = None
+    distill: OrNone[DistillParams]
     prune: NoStep
     quantize: NoStep
     export: ExportParams
-    verify: VerifyParams
     budgets: Budgets
 
     def describe(self) -> str:
         """What is built, and how long a text may be."""
-        return f"the teacher itself, texts of up to {max(self.export.caches)} tokens, judged at " + (
-            self.budgets.describe_cases()
-        )
+        student = self.student
+        what = f"{student.layers} layers of {student.hidden_dim}" if student else "the teacher itself"
+        return f"{what}, texts of up to {max(self.export.caches)} tokens, judged at {self.budgets.describe_cases()}"
 
     def device_facts(self) -> Mapping[str, Any]:
         """`context`: tokens at which a text ends."""
@@ -159,8 +211,9 @@ class ModelParams(blocks.ModelParams):
 
     @classmethod
     def contradictions(cls, document: Document, model: KeyPath) -> Iterator[Problem]:
-        """Calls that are not served, and texts that no cache holds."""
+        """Calls that are not served, and a student without labels."""
         yield from _lengths(document, model)
+        yield from _labels(document, model)
 
 
 def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
@@ -171,10 +224,20 @@ def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
     if not caches:
         return
     longest = max(caches)
-    for path in [(*model, "data", "judged_tokens"), *((*case, "tokens") for case in judged_cases(document, model))]:
+    for path in [(*case, "tokens") for case in judged_cases(document, model)]:
         wanted = document.get(path, int)
         if wanted is not None and wanted > longest:
             yield document.problem(path, f"is {wanted}, but the largest of export.caches holds {longest}")
+
+
+def _labels(document: Document, model: KeyPath) -> Iterator[Problem]:
+    path, distill = (*model, "teacher", "label"), (*model, "distill")
+    if document.get(path, str) == "none" and document.get(distill, dict) is not None:
+        message = "is none, but `distill` trains a student, whose vocabulary stands there: write the block"
+        yield document.problem(path, message)
+    if document.get(path, dict) is not None and document.get(distill, str) == "none":
+        message = f"labels texts for a student, but distill is none{document.mention(distill)}: write `label: none`"
+        yield document.problem(path, message)
 
 
 def _numbers(document: Document, path: KeyPath) -> list[int]:

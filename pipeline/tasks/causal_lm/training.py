@@ -4,27 +4,69 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from pipeline import students, weights
+from pipeline import cost, students, weights
+from pipeline.compress.tokens import labels, stream
+from pipeline.compress.tokens.distill import Rates, start_from_teacher, train_student
+from pipeline.compress.tokens.stream import Lesson
+from pipeline.compress.training import Schedule
+from pipeline.engines.decoders import decoder_spec
+from pipeline.engines.torch_session import TorchSession
 from pipeline.errors import InputError
-from pipeline.layout import CALIBRATION, CHAT, GENERATION, REPORT, TOKENIZER
+from pipeline.layout import CALIBRATION, CHAT, CHECKPOINT, GENERATION, REPORT, TOKENIZER, WEIGHTS
+from pipeline.records.generation import Generation
 from pipeline.records.step import StepReport
 from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
-from pipeline.tasks.base import Step, Work
-from pipeline.tasks.causal_lm.judging import REFERENCE
-from pipeline.tasks.causal_lm.params import ModelParams
-from pipeline.text import storage
+from pipeline.students.decoder import Decoder, DecoderConfig
+from pipeline.tasks.base import Step, Work, training_of
+from pipeline.tasks.causal_lm.judging import REFERENCE, write_reference
+from pipeline.tasks.causal_lm.params import DistillParams, ModelParams
+from pipeline.tasks.causal_lm.serving import OneToken, example
+from pipeline.text import bpe, document_split, storage
 from pipeline.text.prepared import read_prepared
+from pipeline.text.tokens import load_tokenizer
 
 _CALIBRATION_TEXTS, _CALIBRATION_TOKENS = 64, 128
 # What goes from step to step beside the weights.
 _LANGUAGE = (TOKENIZER, GENERATION, CHAT, REFERENCE)
+# Rotary positions have no end; texts of a build are not longer.
+_MAX_TOKENS = 2048
+_ROPE_THETA, _NORM_EPSILON = 1e4, 1e-5
 
 
 def distill(work: Work[ModelParams]) -> Step:
-    """The teacher itself as the student."""
-    return _hand_on(work, work.paths.teacher_checkpoint, work.paths.teacher)
+    """A student whose table starts from the teacher's; it learns from texts, and from what the teacher says of some."""
+    if work.params.distill == "none":
+        return _hand_on(work, work.paths.teacher_checkpoint, work.paths.teacher)
+    torch.manual_seed(work.seed)
+    settings, paths = work.params.distill, work.paths
+    for name in (TOKENIZER, GENERATION):
+        shutil.copyfile(paths.teacher / name, work.out / name)
+    labelled = weights.load_tensors(paths.teacher / labels.FILE)
+    kept = labelled.pop(labels.KEPT)
+    texts = [one.text for one in document_split.load(paths.data / storage.TRAIN)]
+    tokens = bpe.encode(texts, load_tokenizer(work.out / TOKENIZER))
+    lesson = Lesson(
+        stream=stream.join_texts(tokens, Generation.read(work.out / GENERATION).start),
+        labels=labels.Labels(**labelled),
+        teacher_weight=settings.teacher_weight,
+        labelled_share=settings.labelled_share,
+        labelled_from=settings.labelled_from,
+        windows=settings.windows,
+        length=settings.window_tokens,
+        seed=work.seed,
+    )
+    model = Decoder(_config(work.params, len(kept)))
+    table = weights.load_tensors(paths.teacher / CHECKPOINT / WEIGHTS)["embedding.weight"][kept]
+    held = start_from_teacher(model, table, np.bincount(lesson.stream, minlength=len(kept)))
+    trained = train_student(model, lesson, _rates(settings), "distill", paths.unfinished("distill.pt"))
+    students.save_model(model, work.out)
+    quality = _measure(work, model)
+    size = cost.describe_size(OneToken(model), work.out / WEIGHTS, example())
+    facts = {"start_variance_kept": held}
+    return Step(StepReport(**size, quality=quality, training=training_of(trained), facts=facts), trained.losses)
 
 
 def prune(work: Work[ModelParams]) -> Step:
@@ -37,6 +79,26 @@ def quantize(work: Work[ModelParams]) -> Step:
     step = _hand_on(work, work.paths.pruned, work.paths.pruned)
     weights.save_tensors(_calibration(work), work.out / CALIBRATION)
     return step
+
+
+def _config(params: ModelParams, vocabulary: int) -> DecoderConfig:
+    assert params.student is not None  # params.py: there is one where `distill` is a block
+    sizes = params.student.model_dump(exclude={"architecture"})
+    return DecoderConfig(
+        vocabulary=vocabulary, rope_theta=_ROPE_THETA, norm_epsilon=_NORM_EPSILON, max_tokens=_MAX_TOKENS, **sizes
+    )
+
+
+def _rates(settings: DistillParams) -> Rates:
+    steps = max(1, settings.tokens // (settings.windows * settings.window_tokens))
+    schedule = Schedule(steps, settings.learning_rate, settings.warmup_fraction, settings.weight_decay)
+    return Rates(schedule, settings.matrix_rate, bf16=settings.precision == "bf16")
+
+
+def _measure(work: Work[ModelParams], model: Decoder) -> dict[str, float]:
+    export = work.params.export
+    session = TorchSession(model.eval(), decoder_spec(model.config, export.tokens, export.caches))
+    return write_reference(session, work.params, work.paths.data, work.out)
 
 
 def _calibration(work: Work[ModelParams]) -> dict[str, NDArray[np.int32]]:
