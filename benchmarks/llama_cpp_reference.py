@@ -6,7 +6,8 @@
 
 llama.cpp reads the teacher's own GGUF file, and one of 8 bits (Q8_0) that its own tool makes of it. Every subject has
 a process of its own, pinned to the same cores, and only one works at a time. In each round every subject gets one block
-in random order: a prompt of 128 tokens, then 64 tokens of an answer. The table gives medians over all blocks.
+in random order: prompts of 512, 32 and 128 tokens, then 64 tokens of an answer. The table gives medians over all
+blocks.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
 from pipeline.runtime.session import Precision, open_session
 
 MODEL = "bard-chat"
-PROMPT, ANSWER, CONTEXT = 128, 64, 256
+# The last prompt is the one that is answered.
+PROMPTS, ANSWER, CONTEXT = (512, 32, 128), 64, 1024
 SEED = 7
 _FULL = Precision()
 
@@ -47,9 +49,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Block:
-    """Seconds of a prompt, and of each token behind it."""
+    """Seconds of each prompt, and of each token behind the last."""
 
-    prompt_s: float
+    prompts_s: tuple[float, ...]
     tokens_s: tuple[float, ...]
 
 
@@ -131,16 +133,17 @@ def _block(step: Step, rng: np.random.Generator) -> Block:
     def ids(count: int) -> list[int]:
         return [int(one) for one in rng.integers(1000, 40000, count)]
 
-    start = time.perf_counter()
-    step(ids(PROMPT), 0)
-    prompt_s = time.perf_counter() - start
-    tokens_s = []
-    for position in range(PROMPT, PROMPT + ANSWER):
+    prompts_s, tokens_s = [], []
+    for count in PROMPTS:
+        start = time.perf_counter()
+        step(ids(count), 0)
+        prompts_s.append(time.perf_counter() - start)
+    for position in range(PROMPTS[-1], PROMPTS[-1] + ANSWER):
         [token] = ids(1)
         start = time.perf_counter()
         step([token], position)
         tokens_s.append(time.perf_counter() - start)
-    return Block(prompt_s, tuple(tokens_s))
+    return Block(tuple(prompts_s), tuple(tokens_s))
 
 
 def _open_export(subject: Subject, threads: int) -> Step:
@@ -176,18 +179,21 @@ def _open_llama_cpp(subject: Subject, threads: int) -> Step:
 
 def _print_table(blocks: dict[str, list[Block]], threads: int) -> None:
     token_ms = {name: [1e3 * one for block in found for one in block.tokens_s] for name, found in blocks.items()}
-    prompt_rate = {
-        name: PROMPT / statistics.median(block.prompt_s for block in found) for name, found in blocks.items()
+    prompt_ms = {
+        name: [1e3 * statistics.median(times) for times in zip(*(block.prompts_s for block in found), strict=True)]
+        for name, found in blocks.items()
     }
     p50 = {name: statistics.median(samples) for name, samples in token_ms.items()}
     four, eight = p50["llama.cpp Q4_1 (the file's own)"], p50["llama.cpp Q8_0"]
-    print(f"\n{threads} thread(s), {PROMPT} tokens of prompt, then {ANSWER} tokens; llama.cpp {_llama_version()}")
-    print(f"{'':32} {'token p50':>10} {'p95':>8} {'x Q8_0':>7} {'x Q4_1':>7} {'prompt':>12}")
+    print(f"\n{threads} thread(s); {ANSWER} tokens behind a prompt of {PROMPTS[-1]}; llama.cpp {_llama_version()}")
+    heads = "".join(f"{f'{count}, ms':>9}" for count in PROMPTS)
+    print(f"{'':32} {'token p50':>10} {'p95':>8} {'x Q8_0':>7} {'x Q4_1':>7} first token after{heads}")
     for name, samples in token_ms.items():
         p95 = float(np.percentile(samples, 95))
+        firsts = "".join(f"{one:9.0f}" for one in prompt_ms[name])
         print(
             f"{name:32} {p50[name]:7.2f} ms {p95:5.2f} ms {eight / p50[name]:7.2f} {four / p50[name]:7.2f} "
-            f"{prompt_rate[name]:8.0f} t/s"
+            f"{'':17}{firsts}"
         )
 
 
