@@ -22,8 +22,9 @@ from pipeline.runtime.session import Inputs, Precision, State, own_state, refuse
 _RUNS_BEFORE_SPECIALIZING = 16
 _MOST_SPECIALIZED = 8
 
-# OpenVINO quantizes the activations that meet weights of few bits as they come, in groups of this many: its default, and
-# the most where weights of 4 bits have a scale for each 32. With int8 weights, 64 takes a prompt in 0.85 of the time.
+# OpenVINO quantizes the activations that meet weights of few bits as they come, in groups of this many: its default,
+# and the most where weights of 4 bits have a scale for each 32. With int8 weights, a prompt takes 0.85 of the time in
+# groups of 64, at 0.25 % more bits per byte.
 _DYNAMIC = "int8 dynamic"
 _GROUP, _GROUP_WITH_INT8 = 32, 64
 
