@@ -22,9 +22,11 @@ from pipeline.runtime.session import Inputs, Precision, State, own_state, refuse
 _RUNS_BEFORE_SPECIALIZING = 16
 _MOST_SPECIALIZED = 8
 
-# OpenVINO quantizes the activations that meet weights of few bits as they come, in groups of this many: its default.
+# OpenVINO quantizes the activations that meet weights of few bits as they come, in groups of this many: its default,
+# and the most where weights of 4 bits have a scale for each 32. With int8 weights, a prompt takes 0.85 of the time in
+# groups of 64, at 0.25 % more bits per byte.
 _DYNAMIC = "int8 dynamic"
-_GROUP = 32
+_GROUP, _GROUP_WITH_INT8 = 32, 64
 
 _Shapes = tuple[tuple[int, ...], ...]
 
@@ -139,10 +141,11 @@ def open_model(path: Path, threads: int, precision: Precision) -> OpenVinoSessio
 
 def settings(threads: int, precision: Precision) -> dict[str, Any]:
     """What a model is compiled with: latency mode, and every setting that the CPU would otherwise decide."""
+    group = _GROUP_WITH_INT8 if precision.weights == "int8" else _GROUP
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": precision.inference,
         "KV_CACHE_PRECISION": "f32" if precision.cache == "none" else precision.cache,
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if precision.activations == _DYNAMIC else 0,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": group if precision.activations == _DYNAMIC else 0,
     }

@@ -124,7 +124,9 @@ def test_openvino_is_told_everything_that_it_would_choose_by_the_cpu() -> None:
     assert exact["INFERENCE_NUM_THREADS"] == 2
     keys = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
     assert [exact[key] for key in keys] == ["f32", "f32", 0]
-    assert [reduced[key] for key in keys] == ["bf16", "u8", 32]
+    assert [reduced[key] for key in keys] == ["bf16", "u8", 64]
+    # Weights of 4 bits have a scale for each 32, and no larger group of activations fits them.
+    assert settings(2, Precision("int4", "int8 dynamic"))["DYNAMIC_QUANTIZATION_GROUP_SIZE"] == 32
 
 
 def test_openvino_computes_bf16_where_the_variant_says_so(tiny_models: dict[str, Path]) -> None:

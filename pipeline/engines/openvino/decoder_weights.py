@@ -22,8 +22,9 @@ from pipeline.runtime.session import Precision, available_cores
 
 # Inputs that share a scale and a zero point in int4.
 _GROUP = 32
-# Calibration examples that int4 looks at.
-_EXAMPLES = 32
+# Calibration examples that int4 looks at: texts of 256 tokens. With 32 it lost 1.4 % instead of 1.5 %, in 70 instead of
+# 52 s.
+_EXAMPLES = 16
 # Products that stay in int8. With 4 bits, queries, keys and values alone cost a model of 135M +2.0 % bits per byte, and
 # all others together +1.4 %; they are 16 % of the weights.
 _WIDE = ("head", "query_key_value")
