@@ -13,6 +13,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from pipeline.runtime.decoder_calls import INPUTS
 from pipeline.runtime.errors import EngineError, RuntimeInputError
 from pipeline.runtime.session import PAST, Inputs, Precision, State, refuse_state, take_input
 
@@ -98,7 +99,7 @@ def open_model(
         if not any(name.startswith(PAST) for name in names):
             return TfliteSession(interpreter)
         # CompiledModel, imported there, loads all of LiteRT's accelerators, and older packages lack it.
-        from pipeline.runtime.tflite_decoder import INPUTS, TfliteDecoderSession
+        from pipeline.runtime.tflite_decoder import TfliteDecoderSession
         from pipeline.runtime.tflite_state import StatefulTfliteSession
 
         return (TfliteDecoderSession if set(INPUTS) <= set(names) else StatefulTfliteSession)(path, threads)

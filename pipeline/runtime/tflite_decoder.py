@@ -15,13 +15,20 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.tensor_buffer import TensorBuffer
 from numpy.typing import NDArray
 
+<<<<<<< HEAD
 from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
 from pipeline.runtime.errors import RuntimeInputError
+=======
+from pipeline.runtime.decoder_calls import INPUTS, POSITION, ROWS, TOKENS, require_call, require_room
+>>>>>>> w-tfl
 from pipeline.runtime.pieces import Piece, cut
 from pipeline.runtime.session import PAST, PRESENT, Inputs, Positions, State, own_state, take_input
 from pipeline.runtime.tflite_state import open_compiled
 
+<<<<<<< HEAD
 INPUTS = TOKENS, POSITION, ROWS
+=======
+>>>>>>> w-tfl
 # The axis of the cache in keys [kv_heads, head_dim, cache] and in values [kv_heads, cache, head_dim].
 _AXES = {"keys": 2, "values": 1}
 _Buffers = dict[str, TensorBuffer]
@@ -114,7 +121,7 @@ class TfliteDecoderSession:
         """See `Session.run`; a text that is longer than the largest cache is a RuntimeInputError too."""
         own = own_state(state, DecoderState, "TensorFlow Lite's decoders")
         tokens, position, rows = (take_input(inputs, name) for name in INPUTS)
-        _require_call(tokens, position, rows, own.length)
+        require_call(tokens, position, rows, own.length)
         own.begin([tokens])
         self._make_room(own, tokens.shape[1])
         if tokens.shape[1] == rows.size == 1:
@@ -130,11 +137,7 @@ class TfliteDecoderSession:
 
     def _make_room(self, state: DecoderState, count: int) -> None:
         wanted = state.length + count
-        if wanted > max(self._signatures):
-            raise RuntimeInputError(
-                f"the text has {wanted} tokens, {state.length} of them in the state: "
-                f"this model takes at most {max(self._signatures)}; shorten the text or start a new state"
-            )
+        require_room(state.length, count, max(self._signatures))
         if wanted > state.cache:
             state.grow(min(cache for cache in self._signatures if cache >= wanted))
 
@@ -174,18 +177,6 @@ class TfliteDecoderSession:
         self._model.run_by_index(signature.index, *signature.buffers(state))
         output: NDArray[np.float32] = own[signature.output].read(signature.shape[0] * signature.shape[1], np.float32)
         return output.reshape(signature.shape)
-
-
-def _require_call(tokens: _Numbers, position: _Numbers, rows: _Numbers, length: int) -> None:
-    """Raise for a call that is none of `decoder_spec`."""
-    if tokens.ndim != 2 or tokens.shape[0] != 1 or tokens.shape[1] < 1:
-        raise RuntimeInputError(f"tokens has shape {list(tokens.shape)}: a decoder takes [1, n], n at least 1")
-    if position.shape != (1,) or position[0] != length:
-        raise RuntimeInputError(
-            f"position is {position.tolist()}, but the state holds {length} tokens: pass [{length}]"
-        )
-    if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= tokens.shape[1]:
-        raise RuntimeInputError(f"rows is {rows.tolist()}: choose from 0 to {tokens.shape[1] - 1}")
 
 
 def _batches(
