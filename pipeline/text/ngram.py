@@ -138,7 +138,7 @@ def _smooth(keys: NDArray[np.int64], counts: NDArray[np.int64], bits: int, least
     kept = counts >= least
     left = counts[kept] - discounts[np.minimum(counts[kept], _DISCOUNTED)]
     shares = left / totals[of_key[kept]]
-    rest = 1.0 - np.bincount(of_key[kept], weights=shares, minlength=len(contexts))
+    rest = np.asarray(1.0 - np.bincount(of_key[kept], weights=shares, minlength=len(contexts)), np.float64)
     # A context of which nothing is kept leaves everything to the shorter one, as an unknown context does.
     known = np.bincount(of_key[kept], minlength=len(contexts)) > 0
     return _Order(keys[kept], shares, contexts[known], rest[known])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.compress.tokens.alignment import Aligned
 from pipeline.compress.tokens.labels import Labels, Score, Sparsity, join, label
+from pipeline.processes import die_with_parent
 from pipeline.progress import track
 
 # Teacher tokens of a part: about twenty seconds of one core, which is what a kill can cost.
@@ -66,7 +67,8 @@ def label_all(texts: Sequence[Aligned], labelling: Labelling, folder: Path, proc
     folder.mkdir(parents=True, exist_ok=True)
     parts = list(_parts(texts, labelling, folder))
     missing = [part for part in parts if _read(part) is None]
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (labelling,)) as pool:
+    arguments = (labelling, os.getpid())
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, arguments) as pool:
         done = pool.map(_label_part, missing)
         _show(done, [part.tokens for part in missing])
     return join([labels for part in parts if (labels := _read(part)) is not None])
@@ -115,8 +117,10 @@ def _read(part: _Part) -> Labels | None:
 _labelling: Labelling
 
 
-def _start_worker(labelling: Labelling) -> None:
+def _start_worker(labelling: Labelling, parent: int) -> None:
     global _labelling
+    # A worker of a killed run would go on with all the parts that were handed out.
+    die_with_parent(parent)
     _labelling = labelling
     torch.set_num_threads(1)
 
