@@ -27,7 +27,7 @@ import numpy as np
 
 from pipeline.layout import Engine, Layout
 from pipeline.records.export import Export
-from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
+from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
 from pipeline.runtime.session import Precision, open_session
 
 MODEL = "bard-chat"

@@ -7,10 +7,10 @@ Each engine writes the graph of `pipeline.students.decoder.Decoder` in its own o
 from collections.abc import Sequence
 
 from pipeline.engines.spec import ModelSpec, TensorSpec
-from pipeline.runtime.decoder_call import LOGITS as LOGITS
-from pipeline.runtime.decoder_call import POSITION as POSITION
-from pipeline.runtime.decoder_call import ROWS as ROWS
-from pipeline.runtime.decoder_call import TOKENS as TOKENS
+from pipeline.runtime.decoder_calls import LOGITS as LOGITS
+from pipeline.runtime.decoder_calls import POSITION as POSITION
+from pipeline.runtime.decoder_calls import ROWS as ROWS
+from pipeline.runtime.decoder_calls import TOKENS as TOKENS
 from pipeline.students.decoder import DecoderConfig
 
 

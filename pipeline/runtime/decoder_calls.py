@@ -1,4 +1,7 @@
-"""What every session of a decoder checks before a call; see `pipeline.engines.decoders.decoder_spec`."""
+"""What a decoder's inputs and output are called, and what every session checks before a call.
+
+`pipeline.engines.decoders.decoder_spec` says what they are.
+"""
 
 from typing import Any
 
@@ -7,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.runtime.errors import RuntimeInputError
 
 INPUTS = TOKENS, POSITION, ROWS = "tokens", "position", "rows"
+LOGITS = "logits"
 
 
 def require_call(tokens: NDArray[Any], position: NDArray[Any], rows: NDArray[Any], length: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
+from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
 from pipeline.runtime.errors import EngineError, RuntimeInputError
 from pipeline.runtime.sampling import Ids, Logits
 from pipeline.runtime.session import Session, State

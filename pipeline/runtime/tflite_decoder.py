@@ -15,20 +15,11 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.tensor_buffer import TensorBuffer
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
-from pipeline.runtime.errors import RuntimeInputError
-=======
 from pipeline.runtime.decoder_calls import INPUTS, POSITION, ROWS, TOKENS, require_call, require_room
->>>>>>> w-tfl
 from pipeline.runtime.pieces import Piece, cut
 from pipeline.runtime.session import PAST, PRESENT, Inputs, Positions, State, own_state, take_input
 from pipeline.runtime.tflite_state import open_compiled
 
-<<<<<<< HEAD
-INPUTS = TOKENS, POSITION, ROWS
-=======
->>>>>>> w-tfl
 # The axis of the cache in keys [kv_heads, head_dim, cache] and in values [kv_heads, cache, head_dim].
 _AXES = {"keys": 2, "values": 1}
 _Buffers = dict[str, TensorBuffer]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StageError
 from pipeline.progress import track
-from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
+from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
 from pipeline.runtime.session import Inputs, Session
 from pipeline.text.prepared import Prepared
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import StageError
-from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
+from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
 from pipeline.runtime.session import Inputs, Positions, State
 from pipeline.text import scoring
 from pipeline.text.prepared import Prepared

@@ -12,7 +12,7 @@ from pipeline.engines.decoders import decoder_spec
 from pipeline.engines.spec import Arrays, Case, ModelSpec
 from pipeline.errors import InputError
 from pipeline.layout import CONFIG, ModelLayout
-from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
+from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
 from pipeline.students.decoder import Decoder, DecoderConfig
 from pipeline.tasks.causal_lm.judging import heldout
 from pipeline.tasks.causal_lm.params import ModelParams

@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.layout import CALIBRATION, CHAT, CHECKPOINT, GENERATION, REPORT, TOKENIZER, WEIGHTS
 from pipeline.records.generation import Generation
 from pipeline.records.step import StepReport
-from pipeline.runtime.decoder_call import POSITION, ROWS, TOKENS
+from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
 from pipeline.students.decoder import Decoder, DecoderConfig
 from pipeline.tasks.base import Step, Work, training_of
 from pipeline.tasks.causal_lm.judging import REFERENCE, write_reference
