@@ -17,6 +17,7 @@ from ai_edge_litert.tensor_buffer import TensorBuffer
 from numpy.typing import NDArray
 
 from pipeline.runtime.errors import RuntimeInputError
+from pipeline.runtime.quiet import hold_back_at_exit, native_messages_held_back
 from pipeline.runtime.session import PAST, PRESENT, Inputs, Positions, State, own_state, take_input
 
 Shape = tuple[int, ...]
@@ -134,7 +135,9 @@ def open_compiled(path: Path, threads: int) -> CompiledModel:
     # Without a cache, XNNPACK packs every weight once a signature. This name means memory, and needs memfd_create.
     cache = ":memory" if sys.platform == "linux" else ""
     options = CpuOptions(num_threads=threads, xnnpack_weight_cache_path=cache)
-    return CompiledModel.from_file(str(path), options=Options(cpu_options=options))
+    hold_back_at_exit()
+    with native_messages_held_back():
+        return CompiledModel.from_file(str(path), options=Options(cpu_options=options))
 
 
 def _signature(model: CompiledModel, key: str) -> _Signature:
