@@ -12,7 +12,7 @@ export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tensorflow setup-benchmarks setup-tests repro report ui check test test-nightly lock clean
+.PHONY: help setup setup-tensorflow setup-benchmarks setup-tests setup-llama-cpp repro report ui check repro-all test test-nightly lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,13 @@ repro: setup ## Build, verify, benchmark, judge and release the fleet
 	dvc repro
 	bardlet report
 
+# What the nightly build has beside the fleet. DVC writes these lines into params.yaml; `git checkout params.yaml` takes them out.
+BESIDE := digits-mobilenet=image_classification digits-shufflenet=image_classification bard-long=causal_lm
+
+repro-all: setup ## The same with the models that take long or show one thing: an hour and more
+	dvc exp run $(foreach one,$(BESIDE),--set-param '+fleet.$(one)')
+	bardlet report
+
 report: setup ## Write artifacts/report/index.html
 	bardlet report
 
@@ -53,7 +60,7 @@ check: setup ## Lint, format, types and layers
 test: setup-tests ## Run the tests
 	python -m pytest -m "not slow"
 
-setup-tensorflow setup-benchmarks setup-tests: setup-%: setup ## Add an optional extra: TensorFlow for SavedModel teachers, what benchmarks/ needs, or the S3 server of the tests
+setup-tensorflow setup-benchmarks setup-tests setup-llama-cpp: setup-%: setup ## Add an optional extra: TensorFlow for SavedModel teachers, what benchmarks/ needs, or the S3 server of the tests
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-$*.lock
 
 test-nightly: setup-tests ## Run all tests, those that take minutes too

@@ -34,6 +34,7 @@ def _layer(layer: Layer, x: Tensor, rotation: tuple[Tensor, Tensor], hidden: Ten
     mixed = _attend(layer.attention, layer.attention_norm(x).to(dtype), rotation, hidden)
     x = x + functional.linear(mixed, layer.attention.output.weight.to(dtype))
     inner = layer.ffn_norm(x).to(dtype)
+    assert layer.gate is not None  # students have one
     both = torch.cat([layer.gate.weight, layer.up.weight]).to(dtype)
     gate, up = functional.linear(inner, both).chunk(2, dim=-1)
     return x + functional.linear(functional.silu(gate) * up, layer.down.weight.to(dtype))

@@ -27,6 +27,7 @@ def weights_of(model: Decoder) -> Weights:
         found[HEAD] = _array(model.head.weight)
     layers: list[Layer] = list(model.layers)  # type: ignore[arg-type]  # ModuleList does not know of what
     for index, layer in enumerate(layers):
+        assert layer.gate is not None  # engines run no other kind of feed-forward part
         attention = _attention(layer.attention, model.config)
         rest = {
             "attention_norm": _array(layer.attention_norm.weight),
