@@ -82,6 +82,8 @@ def lesson_of(settings: DistillParams, paths: ModelLayout, folder: Path, labelle
         labelled_from=settings.labelled_from,
         windows=settings.windows,
         length=settings.window_tokens,
+        pieces=settings.pieces,
+        whole_from=settings.whole_from,
         seed=seed,
     )
 
