@@ -1,7 +1,7 @@
 """The stages on tiny language models: a teacher that is compressed only, and a student that learns from it."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,11 @@ from tokenizers import Tokenizer
 
 from pipeline import weights
 from pipeline.compress.tokens import labels
-from pipeline.errors import InputError, IntegrityError
-from pipeline.files import read_json
+from pipeline.errors import BardletError, ExitCode, InputError, IntegrityError
+from pipeline.files import read_json, sha256, write_json
 from pipeline.layout import (
     CALIBRATION,
     CHAT,
-    CHECKPOINT,
     CONFIG,
     GENERATION,
     REPORT,
@@ -31,7 +30,7 @@ from pipeline.records.verification import Verification
 from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
 from pipeline.tasks.causal_lm.params import ModelParams
 from stages import data, quantize, teacher
-from tests.fleet.workspace import snapshot
+from tests.fleet.workspace import edit_params, snapshot
 from tests.tasks.causal_lm.workspace import (
     SMALL,
     STUDENT_VOCABULARY,
@@ -39,6 +38,7 @@ from tests.tasks.causal_lm.workspace import (
     VOCABULARY,
     WHOLE,
 )
+from tests.teacher import tiny_language_models as tiny
 
 MODELS = (WHOLE, SMALL)
 MEASURES = {measure.key for measure in ModelParams.measures}
@@ -186,21 +186,56 @@ def own(built: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layou
     return Layout(Path())
 
 
-def test_a_damaged_teacher_leaves_the_one_before(own: Layout) -> None:
-    before = snapshot(own.model(WHOLE).teacher)
-    file = Path(TEACHER, "model.safetensors")
+def _pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _encoder(folder: Path) -> None:
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "model_type": "bert"})
+
+
+def _other_tokenizer(folder: Path) -> None:
+    tiny.tokenizer(VOCABULARY + 40, (folder.parent / "data/raw/texts.jsonl").read_text(encoding="utf-8")).save(
+        str(folder / "tokenizer.json")
+    )
+
+
+def _truncated(folder: Path) -> None:
+    file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(IntegrityError, match=r"model\.safetensors"):
-        teacher.run(WHOLE)
-    assert snapshot(own.model(WHOLE).teacher) == before
 
 
-def test_a_pickle_for_a_teacher_leaves_the_one_before(own: Layout) -> None:
-    before = snapshot(own.model(WHOLE).teacher)
-    Path(TEACHER, "model.safetensors").rename(Path(TEACHER, "pytorch_model.bin"))
-    with pytest.raises(InputError, match="pickle"):
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (_pickled, InputError, r"pytorch_model\.bin is a pickle"),
+        (_encoder, InputError, "model_type is bert, an encoder"),
+        (_other_tokenizer, InputError, r"tokenizer\.json"),
+        (_truncated, IntegrityError, r"model\.safetensors"),
+    ],
+)
+def test_a_teacher_that_cannot_be_used_leaves_the_one_before(
+    spoil: Callable[[Path], None], error: type[BardletError], message: str, own: Layout
+) -> None:
+    before = snapshot(Path("artifacts"))
+    spoil(Path(TEACHER))
+    with pytest.raises(error, match=message) as caught:
         teacher.run(WHOLE)
-    assert snapshot(own.model(WHOLE).teacher) == before
+    assert caught.value.exit_code in (ExitCode.BAD_INPUT, ExitCode.INTEGRITY)
+    assert snapshot(Path("artifacts")) == before
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.01])
+def test_a_truncated_gguf_leaves_the_teacher_before(kept: float, own: Layout) -> None:
+    before = snapshot(Path("artifacts"))
+    file = Path("model.gguf")
+    tiny.write_gguf(file, tiny.gguf_tensors(tiny.random_model("llama"), "llama"))
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept)])
+    pinned = {"sources": [{"gguf": file.name}], "sha256": sha256(file)}
+    edit_params(own.params, lambda params: params["models"][WHOLE]["teacher"].update(pinned))
+    with pytest.raises(IntegrityError, match=r"model\.gguf is a truncated or damaged GGUF file"):
+        teacher.run(WHOLE)
+    assert snapshot(Path("artifacts")) == before
 
 
 @pytest.mark.parametrize(
@@ -208,7 +243,7 @@ def test_a_pickle_for_a_teacher_leaves_the_one_before(own: Layout) -> None:
     [
         (b"", "no file holds a text of 40 bytes or more"),
         (b"\xff\xfe\x00\x01 binary \x80\x81", r"texts\.jsonl"),
-        (b'{"text": 3}\n', r"texts\.jsonl:1: "),
+        (b'{"group": "g"}\n{"text": 3}\n', r"(?s)texts\.jsonl:1: .*texts\.jsonl:2: "),
     ],
     ids=["empty", "binary", "no text"],
 )

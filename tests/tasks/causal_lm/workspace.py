@@ -1,4 +1,4 @@
-"""A workspace of two tiny language models: one teacher, compressed only and distilled; built by the stages in process."""
+"""A workspace of two tiny language models: a teacher compressed only, and distilled; built by the stages in process."""
 
 import json
 import random
@@ -24,7 +24,7 @@ _GROUPS, _DOCUMENTS, _WORDS = 8, 25, 42
 # As SmolLM2's, with what opens an answer.
 TEMPLATE = tiny.TEMPLATE + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
-# Budgets that only a broken build can miss: random weights foretell nothing, and time is not what these tests are about.
+# Budgets that only a broken build can miss: random weights foretell nothing, and the machine may be busy.
 _BUDGETS: Mapping[str, Any] = {
     "case": "none",
     "cases": CASES,
