@@ -104,8 +104,13 @@ def test_an_unknown_option_is_wrong_input(capsys: pytest.CaptureFixture[str]) ->
 
 def test_validate_says_a_line_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", "--params", str(SHIPPED)]) == ExitCode.PASS
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"{SHIPPED}: docs-embed: ok; sentence_embedding, 2 layers of 160")
+    lines = capsys.readouterr().out.splitlines()
+    begins = [
+        "bard-chat: ok; causal_lm, the teacher itself, texts of up to ",
+        "bard: ok; causal_lm, 4 layers of 192, texts of up to ",
+        "docs-embed: ok; sentence_embedding, 2 layers of 160",
+    ]
+    assert [line.startswith(f"{SHIPPED}: {begin}") for line, begin in zip(lines, begins, strict=True)] == [True] * 3
 
 
 def test_validate_reports_every_problem_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

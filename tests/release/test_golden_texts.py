@@ -92,15 +92,15 @@ def test_a_context_that_ends_early_gives_shorter_text() -> None:
 def test_the_bundle_takes_what_a_generator_needs(tmp_path: Path) -> None:
     paths = Layout(tmp_path).model("bard")
     paths.quantized.mkdir(parents=True)
-    Generation(start=0, end=(2,), context=256).write(paths.quantized / GENERATION)
+    Generation(start=0, end=(2,)).write(paths.quantized / GENERATION)
     out = tmp_path / "release"
     out.mkdir()
-    facts = {"context": 256, "start_token": 0, "end_tokens": [2]}
+    facts = {"start_token": 0, "end_tokens": [2]}
     assert bundle._generation(paths, out) == facts
     assert list(out.iterdir()) == []
     (paths.quantized / CHAT).write_text(json.dumps(tiny_texts.FORMAT.as_json()))
     assert bundle._generation(paths, out) == {**facts, "chat": "chat.json"}
     assert (out / CHAT).read_bytes() == (paths.quantized / CHAT).read_bytes()
-    (paths.quantized / GENERATION).write_text('{"start": -1, "end": [2], "context": 256}')
+    (paths.quantized / GENERATION).write_text('{"start": -1, "end": [2]}')
     with pytest.raises(IntegrityError, match=r"generation\.json: start: .* greater than or equal to 0"):
         bundle._generation(paths, out)

@@ -70,8 +70,8 @@ def random_model(family: str, tied: bool = True, **more: Any) -> PreTrainedModel
     return model.eval()
 
 
-def tokenizer(vocabulary: int = VOCABULARY) -> Tokenizer:
-    """Byte-level BPE as SmolLM2's, trained on TEXT, with its first three tokens."""
+def tokenizer(vocabulary: int = VOCABULARY, text: str = TEXT) -> Tokenizer:
+    """Byte-level BPE as SmolLM2's, trained on `text`, with its first three tokens."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -83,7 +83,7 @@ def tokenizer(vocabulary: int = VOCABULARY) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator([TEXT], trainer)
+    made.train_from_iterator([text], trainer)
     return made
 
 

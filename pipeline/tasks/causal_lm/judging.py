@@ -10,7 +10,7 @@ from pipeline import weights
 from pipeline.layout import REPORT, ModelLayout
 from pipeline.records.step import StepReport
 from pipeline.runtime.session import Session
-from pipeline.tasks.causal_lm.params import ModelParams
+from pipeline.tasks.causal_lm.params import GREEDY_PROMPT_TOKENS, GREEDY_TOKENS, ModelParams
 from pipeline.text import scoring, storage
 from pipeline.text.prepared import Prepared, read_prepared
 from pipeline.text.scoring import Scored
@@ -18,8 +18,8 @@ from pipeline.text.scoring import Scored
 # What PyTorch says in fp32: the likeliest token at each place of the held-out texts, and greedy continuations.
 REFERENCE = "reference.safetensors"
 LIKELIEST, GREEDY = "likeliest", "greedy"
-# Held-out texts whose first tokens are continued greedily, and how far.
-_GREEDY_TEXTS, _PROMPT_TOKENS, _GREEDY_TOKENS = 6, 24, 32
+# Held-out texts whose first tokens are continued greedily.
+_GREEDY_TEXTS = 6
 
 
 def heldout(params: ModelParams, data: Path, model: Path) -> list[Prepared]:
@@ -62,8 +62,8 @@ def foretelling(scored: Sequence[Scored]) -> dict[str, float]:
 
 def continue_greedily(session: Session, params: ModelParams, data: Path, model: Path) -> NDArray[np.int32]:
     """The greedy texts behind the first tokens of held-out texts, int32 `[texts, tokens]`."""
-    prompts = [text.ids[:_PROMPT_TOKENS] for text in heldout(params, data, model)[:_GREEDY_TEXTS]]
-    return np.stack([scoring.greedy(session, prompt, _GREEDY_TOKENS) for prompt in prompts])
+    prompts = [text.ids[:GREEDY_PROMPT_TOKENS] for text in heldout(params, data, model)[:_GREEDY_TEXTS]]
+    return np.stack([scoring.greedy(session, prompt, GREEDY_TOKENS) for prompt in prompts])
 
 
 def write_reference(session: Session, params: ModelParams, data: Path, model: Path) -> dict[str, float]:

@@ -28,6 +28,8 @@ from pipeline.params.values import (
 from pipeline.params.yaml_lines import Document, KeyPath, Problem
 
 Source = Annotated[FromPackage | FromGguf | FromPath | FromHub, BY_SOURCE]
+# First tokens of a held-out text that are continued greedily, and how far.
+GREEDY_PROMPT_TOKENS, GREEDY_TOKENS = 24, 32
 # A figure that is better when it is lower, and has no upper end.
 UpperBudget = PositiveFloat | Literal["none"]
 
@@ -233,11 +235,24 @@ def _lengths(document: Document, model: KeyPath) -> Iterator[Problem]:
         yield document.problem(path, "lacks 1: an answer is made token by token; add it")
     if not caches:
         return
-    longest = max(caches)
-    for path in [(*case, "tokens") for case in judged_cases(document, model)]:
-        wanted = document.get(path, int)
-        if wanted is not None and wanted > longest:
-            yield document.problem(path, f"is {wanted}, but the largest of export.caches holds {longest}")
+    longest, needed = max(caches), GREEDY_PROMPT_TOKENS + GREEDY_TOKENS
+    if longest < needed:
+        message = f"goes up to {longest}, but verify reads texts of {needed} tokens: add a larger size"
+        yield document.problem((*model, "export", "caches"), message)
+    for case in judged_cases(document, model):
+        yield from _case(document, case, longest)
+
+
+def _case(document: Document, case: KeyPath, longest: int) -> Iterator[Problem]:
+    count, before = (document.get((*case, key), int) for key in ("tokens", "before"))
+    if count is None:
+        return
+    if count > longest:
+        message = f"is {count}, but the largest of export.caches holds {longest}"
+        yield document.problem((*case, "tokens"), message)
+    elif before is not None and before + count > longest:
+        message = f"is {before}, so the case ends at {before + count}, but the largest of export.caches holds {longest}"
+        yield document.problem((*case, "before"), message)
 
 
 def _labels(document: Document, model: KeyPath) -> Iterator[Problem]:
