@@ -18,6 +18,8 @@ from pipeline.text.split import assign, key
 _MAX_SEEN_IN_TRAINING = 0.8
 # An evaluation document of which the training documents hold this much measures memory.
 _MAX_SEEN_IN_EVALUATION = 0.5
+# A shorter one tells how texts begin, and next to nothing of how they go on.
+_MIN_JUDGED_BYTES = 100
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def split_documents(documents: Sequence[Whole], sizes: DocumentSizes, seed: int,
     judged = [
         one
         for one, share in zip((*validation, *heldout), seen[len(train) :], strict=True)
-        if share < _MAX_SEEN_IN_EVALUATION
+        if share < _MAX_SEEN_IN_EVALUATION and len(one.text.encode()) >= _MIN_JUDGED_BYTES
     ]
     found = Documents(
         _first_bytes(fresh, sizes.train_bytes),
