@@ -16,6 +16,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing import get_context
@@ -121,8 +122,9 @@ def _serve(subject: Subject, threads: int, pipe: Connection) -> None:
     os.sched_setaffinity(0, cores)
     step = _open_export(subject, threads) if subject.engine else _open_llama_cpp(subject, threads)
     rng = np.random.default_rng(SEED)
-    while pipe.recv():
-        pipe.send(_block(step, rng))
+    with suppress(EOFError):
+        while pipe.recv():
+            pipe.send(_block(step, rng))
 
 
 # Reads tokens at a position; position 0 begins a new text.
@@ -149,11 +151,12 @@ def _block(step: Step, rng: np.random.Generator) -> Block:
 def _open_export(subject: Subject, threads: int) -> Step:
     session = open_session(subject.engine, Path(subject.path), threads, subject.precision)
     state = session.new_state()
-    assert state is not None
 
     def step(ids: list[int], position: int) -> Any:
+        nonlocal state
         if position == 0:
-            state.rewind(0)
+            # As a new text does: its cache is the smallest that holds it.
+            state = session.new_state()
         inputs = {
             TOKENS: np.array([ids], np.int32),
             POSITION: np.array([position], np.int32),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipeline.errors import IntegrityError
 from pipeline.files import sha256
-from pipeline.layout import Variant
+from pipeline.layout import Engine, Variant
 from pipeline.records.export import FileFacts
 from pipeline.records.verification import CaseEntry, JudgedCase, Verification, VerifiedVariant
 from pipeline.runtime.session import Precision
@@ -73,7 +73,7 @@ def read_subjects(verification_path: Path, inputs_path: Path, root: Path) -> lis
     """Read a model's verify.json and check every file that it names.
 
     The teacher only serves to compare speed and memory. So it is measured in the judged cases alone, with the threads
-    that are judged.
+    that are judged. A teacher that is compressed as it is has no export of its own: its fp32 takes that place.
 
     Args:
         verification_path: `artifacts/fleet/<model>/verify.json`.
@@ -92,7 +92,12 @@ def read_subjects(verification_path: Path, inputs_path: Path, root: Path) -> lis
     )
     if problems := [p for one in verification.variants for p in check_files(root / one.path, one.files)]:
         raise IntegrityError("\n".join(problems))
-    return [_subject(verification.model, one, cases, budgeted, inputs_path, root) for one in verification.variants]
+    with_teacher = {one.engine for one in verification.variants if one.variant is Variant.TEACHER}
+    compared = {engine: Variant.TEACHER if engine in with_teacher else Variant.FP32 for engine in Engine}
+    return [
+        _subject(verification.model, one, cases, budgeted, inputs_path, root, one.variant is compared[one.engine])
+        for one in verification.variants
+    ]
 
 
 def check_files(path: Path, files: Mapping[str, FileFacts]) -> list[str]:
@@ -117,10 +122,10 @@ def _subject(
     budgeted: tuple[Budgeted, ...],
     inputs: Path,
     root: Path,
+    is_compared: bool,
 ) -> Subject:
     judged_threads = dict.fromkeys(one.threads for one in budgeted)
     judged_names = {one.case for one in budgeted}
-    is_teacher = variant.variant is Variant.TEACHER
     return Subject(
         model=model,
         engine=variant.engine.value,
@@ -128,9 +133,9 @@ def _subject(
         path=root / variant.path,
         inputs=inputs,
         precision=Precision(**variant.precision.model_dump()),
-        cases=tuple(case for case in cases if not is_teacher or case.name in judged_names),
+        cases=tuple(case for case in cases if not is_compared or case.name in judged_names),
         budgeted=budgeted,
-        threads=tuple(judged_threads) if is_teacher else tuple(dict.fromkeys((1, "all", *judged_threads))),
+        threads=tuple(judged_threads) if is_compared else tuple(dict.fromkeys((1, "all", *judged_threads))),
     )
 
 

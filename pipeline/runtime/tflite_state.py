@@ -137,7 +137,17 @@ def open_compiled(path: Path, threads: int) -> CompiledModel:
     options = CpuOptions(num_threads=threads, xnnpack_weight_cache_path=cache)
     hold_back_at_exit()
     with native_messages_held_back():
-        return CompiledModel.from_file(str(path), options=Options(cpu_options=options))
+        model = CompiledModel.from_file(str(path), options=Options(cpu_options=options))
+        _write_once(model)
+        return model
+
+
+def _write_once(model: CompiledModel) -> None:
+    """Write into a buffer: the first write of a process looks for accelerators, and tells of them."""
+    key, names = next(iter(model.get_signature_list().items()))
+    details = model.get_input_tensor_details(key)[names["inputs"][0]]
+    buffer = model.create_input_buffer_by_name(key, names["inputs"][0])
+    buffer.write(np.zeros(tuple(details["shape"]), np.dtype(details["dtype"])))
 
 
 def _signature(model: CompiledModel, key: str) -> _Signature:

@@ -49,7 +49,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tokens int64 `[windows, length]` and what follows each of them."""
+    """Tokens int64 `[texts, length]` and what follows each of them."""
 
     tokens: Tensor
     targets: Targets
@@ -67,6 +67,9 @@ class Lesson:
         labelled_from: share of the steps that go before.
         windows: of a batch.
         length: tokens of a window.
+        pieces: into how many texts of their own each window is cut at first: short texts are faster to learn from.
+        whole_from: share of the steps after which windows stay whole. Without whole windows, a student is worse behind
+            the length of a piece than in front of it.
         seed: of the order.
     """
 
@@ -77,7 +80,13 @@ class Lesson:
     labelled_from: float
     windows: int
     length: int
+    pieces: int
+    whole_from: float
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.length % self.pieces:
+            raise ValueError(f"a window of {self.length} tokens cannot be cut into {self.pieces} equal pieces")
 
 
 class Batches:
@@ -85,6 +94,7 @@ class Batches:
 
     def __init__(self, lesson: Lesson, steps: int) -> None:
         self._lesson, self._first = lesson, round(lesson.labelled_from * steps)
+        self._whole = round(lesson.whole_from * steps)
         self._fresh = Windows(len(lesson.stream), lesson.length, lesson.seed)
         self._labelled: _LabelledStream | None = None
         if lesson.labels is not None and lesson.labelled_share > 0:
@@ -106,10 +116,15 @@ class Batches:
         following = tokens[:, 1:].flatten()
         if self._labelled is None or not labelled:
             hard = Targets(torch.arange(len(following)), following, torch.ones(len(following)))
-            return Batch(tokens[:, :-1], hard)
+            return Batch(self._cut(tokens[:, :-1], step), hard)
         places = np.concatenate([np.arange(start, start + length) for start in labelled])
         first = len(fresh) * length
-        return Batch(tokens[:, :-1], self._labelled.mix(following, places, first, lesson.teacher_weight))
+        targets = self._labelled.mix(following, places, first, lesson.teacher_weight)
+        return Batch(self._cut(tokens[:, :-1], step), targets)
+
+    def _cut(self, tokens: Tensor, step: int) -> Tensor:
+        """Windows `[windows, length]` in pieces, while they are cut."""
+        return tokens if step >= self._whole else tokens.reshape(-1, self._lesson.length // self._lesson.pieces)
 
     def _labelled_before(self, step: int) -> int:
         """Labelled windows in the steps before `step`."""

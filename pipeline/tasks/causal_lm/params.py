@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.layout import Variant
 from pipeline.params import blocks
@@ -103,6 +103,8 @@ class DistillParams(Block):
         tokens: to train on; a stream that is shorter is gone through again.
         windows: of a batch.
         window_tokens: of a window.
+        pieces: into how many texts of their own each window is cut at first.
+        whole_from: share of the training that goes before windows stay whole.
         learning_rate: of AdamW, which moves the table and the norms.
         matrix_rate: of Muon, which moves the matrices of the layers.
         precision: of the matrix products; weights and updates are f32.
@@ -114,6 +116,8 @@ class DistillParams(Block):
     tokens: PositiveInt
     windows: PositiveInt
     window_tokens: PositiveInt
+    pieces: PositiveInt
+    whole_from: Fraction
     learning_rate: PositiveFloat
     matrix_rate: PositiveFloat
     warmup_fraction: Fraction
@@ -122,6 +126,12 @@ class DistillParams(Block):
     teacher_weight: Fraction
     labelled_share: Fraction
     labelled_from: Fraction
+
+    @model_validator(mode="after")
+    def _pieces_fill_a_window(self) -> "DistillParams":
+        if self.window_tokens % self.pieces:
+            raise ValueError(f"window_tokens {self.window_tokens} is not a multiple of pieces {self.pieces}")
+        return self
 
 
 class ExportParams(blocks.ExportParams):

@@ -15,7 +15,7 @@ from pipeline.compress.training import Schedule
 from pipeline.engines.decoders import decoder_spec
 from pipeline.engines.torch_session import TorchSession
 from pipeline.errors import InputError
-from pipeline.layout import CALIBRATION, CHAT, CHECKPOINT, GENERATION, REPORT, TOKENIZER, WEIGHTS
+from pipeline.layout import CALIBRATION, CHAT, CHECKPOINT, GENERATION, REPORT, TOKENIZER, WEIGHTS, ModelLayout
 from pipeline.records.generation import Generation
 from pipeline.records.step import StepReport
 from pipeline.runtime.decoder_calls import POSITION, ROWS, TOKENS
@@ -46,22 +46,11 @@ def distill(work: Work[ModelParams]) -> Step:
         shutil.copyfile(paths.teacher / name, work.out / name)
     labelled = weights.load_tensors(paths.teacher / labels.FILE)
     kept = labelled.pop(labels.KEPT)
-    texts = [one.text for one in document_split.load(paths.data / storage.TRAIN)]
-    tokens = bpe.encode(texts, load_tokenizer(work.out / TOKENIZER))
-    lesson = Lesson(
-        stream=stream.join_texts(tokens, Generation.read(work.out / GENERATION).start),
-        labels=labels.Labels(**labelled),
-        teacher_weight=settings.teacher_weight,
-        labelled_share=settings.labelled_share,
-        labelled_from=settings.labelled_from,
-        windows=settings.windows,
-        length=settings.window_tokens,
-        seed=work.seed,
-    )
-    model = Decoder(_config(work.params, len(kept)))
+    lesson = lesson_of(settings, paths, work.out, labels.Labels(**labelled), work.seed)
+    model = Decoder(config_of(work.params, len(kept)))
     table = weights.load_tensors(paths.teacher / CHECKPOINT / WEIGHTS)["embedding.weight"][kept]
     held = start_from_teacher(model, table, np.bincount(lesson.stream, minlength=len(kept)))
-    trained = train_student(model, lesson, _rates(settings), "distill", paths.unfinished("distill.pt"))
+    trained = train_student(model, lesson, rates_of(settings), "distill", paths.unfinished("distill.pt"))
     students.save_model(model, work.out)
     quality = _measure(work, model)
     size = cost.describe_size(OneToken(model), work.out / WEIGHTS, example())
@@ -81,7 +70,26 @@ def quantize(work: Work[ModelParams]) -> Step:
     return step
 
 
-def _config(params: ModelParams, vocabulary: int) -> DecoderConfig:
+def lesson_of(settings: DistillParams, paths: ModelLayout, folder: Path, labelled: labels.Labels, seed: int) -> Lesson:
+    """The training texts as one stream, and what the teacher says of some of them; `folder` has the tokenizer."""
+    texts = [one.text for one in document_split.load(paths.data / storage.TRAIN)]
+    tokens = bpe.encode(texts, load_tokenizer(folder / TOKENIZER))
+    return Lesson(
+        stream=stream.join_texts(tokens, Generation.read(folder / GENERATION).start),
+        labels=labelled,
+        teacher_weight=settings.teacher_weight,
+        labelled_share=settings.labelled_share,
+        labelled_from=settings.labelled_from,
+        windows=settings.windows,
+        length=settings.window_tokens,
+        pieces=settings.pieces,
+        whole_from=settings.whole_from,
+        seed=seed,
+    )
+
+
+def config_of(params: ModelParams, vocabulary: int) -> DecoderConfig:
+    """The student's sizes."""
     assert params.student is not None  # params.py: there is one where `distill` is a block
     sizes = params.student.model_dump(exclude={"architecture"})
     return DecoderConfig(
@@ -89,7 +97,8 @@ def _config(params: ModelParams, vocabulary: int) -> DecoderConfig:
     )
 
 
-def _rates(settings: DistillParams) -> Rates:
+def rates_of(settings: DistillParams) -> Rates:
+    """How long and how fast to learn."""
     steps = max(1, settings.tokens // (settings.windows * settings.window_tokens))
     schedule = Schedule(steps, settings.learning_rate, settings.warmup_fraction, settings.weight_decay)
     return Rates(schedule, settings.matrix_rate, bf16=settings.precision == "bf16")

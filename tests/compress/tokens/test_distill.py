@@ -15,7 +15,7 @@ from pipeline.students.decoder import Decoder
 from .conftest import certain_labels, tiny_decoder
 
 _STREAM = np.tile(np.arange(20, dtype=np.int32), 60)
-_LESSON = Lesson(_STREAM, None, 0.7, 0.0, 0.0, windows=4, length=16, seed=1)
+_LESSON = Lesson(_STREAM, None, 0.7, 0.0, 0.0, windows=4, length=16, pieces=2, whole_from=0.5, seed=1)
 _RATES = Rates(Schedule(30, 0.03, 0.1, 0.0), matrix_rate=0.03, bf16=False)
 
 

@@ -9,7 +9,7 @@ from pipeline.errors import StageError
 from .conftest import certain_labels
 
 _STREAM = np.arange(1000, dtype=np.int32)
-_LESSON = Lesson(_STREAM, None, 0.5, 0.0, 0.0, windows=4, length=10, seed=3)
+_LESSON = Lesson(_STREAM, None, 0.5, 0.0, 0.0, windows=4, length=10, pieces=1, whole_from=0.0, seed=3)
 
 
 def test_texts_are_joined_by_the_start_token() -> None:
@@ -71,3 +71,15 @@ def test_a_batch_depends_on_its_number_alone() -> None:
     forward, backward = _labelled(0.5, 0.2), _labelled(0.5, 0.2)
     made = {step: backward[step].tokens for step in reversed(range(10))}
     assert all(forward[step].tokens.equal(made[step]) for step in range(10))
+
+
+def test_windows_are_cut_at_first_and_keep_their_targets() -> None:
+    batches = Batches(replace(_LESSON, pieces=2, whole_from=0.4), steps=5)
+    assert [tuple(batches[step].tokens.shape) for step in range(5)] == [(8, 5)] * 2 + [(4, 10)] * 3
+    for step in (0, 4):
+        assert batches[step].targets.ids.tolist() == (batches[step].tokens.flatten() + 1).tolist()
+
+
+def test_pieces_must_fill_a_window() -> None:
+    with pytest.raises(ValueError, match="a window of 10 tokens cannot be cut into 3"):
+        replace(_LESSON, pieces=3)
