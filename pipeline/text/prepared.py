@@ -30,12 +30,16 @@ class Prepared:
 
 
 def prepare(text: str, tokenizer: Tokenizer, start: int, max_tokens: int, group: str = "") -> Prepared:
-    """A text behind the start token, cut at `max_tokens`, the start included; one that fits is read whole."""
+    """A text behind the start token, cut to at most `max_tokens`, the start included; a cut halves no character."""
     encoded = tokenizer.encode(text, add_special_tokens=False)
-    kept = encoded.ids[: max_tokens - 1]
-    whole = len(kept) == len(encoded.ids)
-    end = len(text) if whole or not kept else encoded.offsets[len(kept) - 1][1]
-    return Prepared(np.array([start, *kept], np.int32), len(text[:end].encode()), group)
+    ids, count = encoded.ids, max_tokens - 1
+    if len(ids) <= count:
+        return Prepared(np.array([start, *ids], np.int32), len(text.encode()), group)
+    # A token that holds a part of a character has the offsets of all of it.
+    ends = [0, *(end for _, end in encoded.offsets)]
+    while count and encoded.offsets[count][0] < ends[count]:
+        count -= 1
+    return Prepared(np.array([start, *ids[:count]], np.int32), len(text[: ends[count]].encode()), group)
 
 
 def read_prepared(path: Path, model: Path, max_tokens: int) -> Iterator[Prepared]:

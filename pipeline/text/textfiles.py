@@ -55,14 +55,20 @@ def paths(folder: Path) -> list[Path]:
 
 
 def decode(path: Path, problems: list[str]) -> str:
-    """The text of a file; of one that is not UTF-8 an empty one, and `problems` gets its line."""
+    """The text of a file; of one that is binary or not UTF-8 an empty one, and `problems` gets its line."""
     raw = path.read_bytes()
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         problems.append(f"{path}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8: convert it (iconv -t UTF-8)")
         return ""
+    # UTF-16 without its mark is valid UTF-8 full of NULs.
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        problems.append(f"{path}:{line}: holds NUL, so it is binary or UTF-16: convert it (iconv -t UTF-8)")
+        return ""
+    return text
 
 
 def _read_paragraphs(path: Path, text: str, problems: list[str]) -> Iterator[Document]:

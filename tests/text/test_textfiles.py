@@ -1,9 +1,11 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.errors import ExitCode, InputError
+from pipeline.text import documents
 from pipeline.text.textfiles import read_documents
 
 _BODY = "It opens the file, walks over every line, drops those that hold a comment, and gives the rest to the caller."
@@ -53,6 +55,21 @@ def test_all_broken_lines_and_encodings_are_named_together(tmp_path: Path) -> No
     assert lines[3].startswith(f"  {tmp_path / 'a.jsonl'}:5: ")
     assert lines[4].startswith(f"  {tmp_path / 'b.txt'}:3: byte 0xdc is not UTF-8")
     assert lines[5].startswith(f"  {tmp_path / 'c.jsonl'}:1: byte 0xff is not UTF-8")
+
+
+@pytest.mark.parametrize("read", [read_documents, documents.from_folder])
+def test_binary_files_and_utf_16_are_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    (tmp_path / "a.txt").write_bytes("A line.\nAnother one.".encode("utf-16-le"))
+    (tmp_path / "b.txt").write_bytes(b"fine\nPK\x03\x04\0\0")
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+    said = "holds NUL, so it is binary or UTF-16: convert it (iconv -t UTF-8)"
+    assert str(caught.value).splitlines() == [
+        "unreadable text:",
+        f"  {tmp_path / 'a.txt'}:1: {said}",
+        f"  {tmp_path / 'b.txt'}:2: {said}",
+    ]
+    assert caught.value.exit_code == ExitCode.BAD_INPUT
 
 
 def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
