@@ -72,4 +72,4 @@ def _number(value: float | None, unit: str) -> str:
         return "-"
     if unit == "bytes":
         return f"{value / 1e6:.4g} MB"
-    return format_number(value, unit) if unit == "ms" else f"{value:,.4g}" if value < 1 else f"{value:,.0f}"
+    return format_number(value, unit) if unit == "ms" else f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
