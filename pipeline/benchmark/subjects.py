@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipeline.errors import IntegrityError
 from pipeline.files import sha256
-from pipeline.layout import Engine, Variant
+from pipeline.layout import Variant
 from pipeline.records.export import FileFacts
 from pipeline.records.verification import CaseEntry, JudgedCase, Verification, VerifiedVariant
 from pipeline.runtime.session import Precision
@@ -73,7 +73,8 @@ def read_subjects(verification_path: Path, inputs_path: Path, root: Path) -> lis
     """Read a model's verify.json and check every file that it names.
 
     The teacher only serves to compare speed and memory. So it is measured in the judged cases alone, with the threads
-    that are judged. A teacher that is compressed as it is has no export of its own: its fp32 takes that place.
+    that are judged. A teacher that is compressed as it is has no export of its own: where there is something smaller,
+    its fp32 takes that place.
 
     Args:
         verification_path: `artifacts/fleet/<model>/verify.json`.
@@ -85,17 +86,22 @@ def read_subjects(verification_path: Path, inputs_path: Path, root: Path) -> lis
             none of those that are measured.
     """
     verification = Verification.read(verification_path)
-    cases = sorted(verification.cases, key=lambda case: prod(case.shape.values()))
+    cases = sorted(verification.cases, key=lambda case: prod(max(size, 1) for size in case.shape.values()))
     budgeted = tuple(
         Budgeted(name, _case_of(judged, cases, name, verification_path), judged.threads)
         for name, judged in verification.judged.items()
     )
     if problems := [p for one in verification.variants for p in check_files(root / one.path, one.files)]:
         raise IntegrityError("\n".join(problems))
-    with_teacher = {one.engine for one in verification.variants if one.variant is Variant.TEACHER}
-    compared = {engine: Variant.TEACHER if engine in with_teacher else Variant.FP32 for engine in Engine}
+    is_the_teacher = [step.step for step in verification.steps] == ["teacher"]
+    smaller = {one.engine for one in verification.variants if one.variant.is_reduced}
+
+    def is_compared(one: VerifiedVariant) -> bool:
+        stands_in = one.variant is Variant.FP32 and is_the_teacher and one.engine in smaller
+        return one.variant is Variant.TEACHER or stands_in
+
     return [
-        _subject(verification.model, one, cases, budgeted, inputs_path, root, one.variant is compared[one.engine])
+        _subject(verification.model, one, cases, budgeted, inputs_path, root, is_compared(one))
         for one in verification.variants
     ]
 

@@ -22,7 +22,7 @@ from pipeline.layout import Engine, Layout, Variant
 from pipeline.params.schema import BenchmarkParams
 from pipeline.records import export
 from pipeline.records.results import Results
-from pipeline.records.verification import CaseEntry, JudgedCase
+from pipeline.records.verification import CaseEntry, JudgedCase, StepSummary
 from pipeline.runtime.session import Precision
 from tests.benchmark.entries import LATENCY, THROUGHPUT, verification
 from tests.benchmark.tiny_onnx import mean_embedding, running_sum
@@ -190,6 +190,27 @@ def test_judged_cases_share_half_of_the_time(tmp_path: Path) -> None:
     [subject] = read_subjects(tmp_path / "verify.json", write_inputs(tmp_path), tmp_path)
     assert subject.cases == (one, two, three)
     assert [subject.seconds(case, 2.0) for case in subject.cases] == [0.5, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("steps", "variants", "fp32_cases"),
+    [
+        (("teacher",), (Variant.FP32, Variant.INT8), 1),
+        (("teacher",), (Variant.FP32,), 2),
+        (("teacher", "distill"), (Variant.FP32, Variant.INT8), 2),
+    ],
+)
+def test_fp32_stands_in_for_a_teacher_that_is_compressed(
+    tmp_path: Path, steps: tuple[str, ...], variants: tuple[Variant, ...], fp32_cases: int
+) -> None:
+    onnx.save(mean_embedding(), tmp_path / "model.onnx")
+    made = verification(tmp_path, {(Engine.ONNXRUNTIME, variant): "model.onnx" for variant in variants})
+    nothing = {"params": None, "macs": None, "size_bytes": None, "quality": {}}
+    taken = tuple(StepSummary(step=step, **nothing) for step in steps)
+    made.model_copy(update={"steps": taken}).write(tmp_path / "verify.json")
+    fp32, *others = read_subjects(tmp_path / "verify.json", write_inputs(tmp_path), tmp_path)
+    assert len(fp32.cases) == fp32_cases
+    assert all(len(one.cases) == 2 for one in others)
 
 
 def test_a_judged_case_that_is_not_measured_is_named(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def _params(*entries: dict[str, str], pin: str) -> TeacherParams:
 
 
 def _language(*entries: dict[str, str], pin: str) -> LanguageTeacherParams:
-    return LanguageTeacherParams.model_validate({"sources": entries, "sha256": pin})
+    return LanguageTeacherParams.model_validate({"sources": entries, "sha256": pin, "label": "none"})
 
 
 def _folder(path: Path, content: bytes = b"weights") -> str:
